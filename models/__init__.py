@@ -1,0 +1,1 @@
+"""What things are: pure rules (`domain`) and the tables that remember them (`tables`)."""

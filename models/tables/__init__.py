@@ -1,0 +1,5 @@
+"""The rows that remember: one module per noun. Importing this package registers them all."""
+
+from models.tables import access, calendars, events, inbox, installation, outbox, slots, trail
+
+__all__ = ["access", "calendars", "events", "inbox", "installation", "outbox", "slots", "trail"]

@@ -1,0 +1,75 @@
+"""What every table shares: naming of constraints, instants in UTC, ids, and the due columns."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import BigInteger, DateTime, Index, Integer, MetaData, Text, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
+from sqlalchemy.types import Uuid
+
+
+class Base(DeclarativeBase):
+    """Root of all rows."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime: DateTime(timezone=True),
+        str: Text(),
+        UUID: Uuid(),
+        dict[str, Any]: JSONB(none_as_null=True),
+        list[Any]: JSONB(none_as_null=True),
+    }
+
+
+def new_id() -> UUID:
+    """Make a UUID of version 7: unique anywhere, and later ones sort after earlier ones."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = (milliseconds & (1 << 48) - 1) << 80 | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    return UUID(int=value & ~(0x3 << 62) | 0x2 << 62)
+
+
+class Due:
+    """
+    Columns of a row that somebody asks for and a worker brings up to date.
+
+    `wanted` counts the asks, `done` the last one served; the row is due while they differ. Only the
+    statements in `models.tables.due` write these columns.
+    """
+
+    wanted: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    done: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    asked_at: Mapped[datetime | None]
+    due_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    lease_until: Mapped[datetime | None]
+    fence: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    crashes: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    tries: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    last_error: Mapped[str | None]
+    parked_at: Mapped[datetime | None]
+
+    @declared_attr.directive
+    @classmethod
+    def __table_args__(cls) -> tuple[Any, ...]:
+        name = cls.__tablename__  # type: ignore[attr-defined]  # given by the mapped class
+        pending = text("wanted > done AND parked_at IS NULL")
+        return (Index(f"ix_{name}_due", "due_at", postgresql_where=pending), *cls.more_table_args())
+
+    @classmethod
+    def more_table_args(cls) -> tuple[Any, ...]:
+        """Further indexes and constraints of the mapped class."""
+        return ()

@@ -1,0 +1,251 @@
+"""
+Due rows: ask, claim, finish, put off, park.
+
+`ask` may be called at any time by anybody. `claim` takes a due row whose lease is free and counts
+the run *before* it starts, so that a run that kills its process is counted too. `finish` marks as
+done exactly the asks seen at the claim; an ask that came meanwhile keeps the row due. Whoever lost
+the lease changes nothing, and makes sure somebody looks again. Only the database's clock counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Table, and_, bindparam, case, func, literal_column, or_, select, update
+from sqlalchemy.sql import ColumnElement
+
+from models.db import Tx
+from models.tables.base import Base, Due
+
+#: Longer than the longest stretch between two writes of a run, each of which renews it: waiting for a
+#: provider's budget (10 s) and one call with all its tries (15 s). A killed worker's row is free after it.
+LEASE = timedelta(seconds=27)
+MOST_CRASHES = 5
+MOST_TRIES = 20
+ERROR_LENGTH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to work on one row until its lease ends; *wanted* is the ask it will have served."""
+
+    id: UUID | str
+    fence: int
+    wanted: int
+    tries: int
+
+
+def table_of(row: type[Base | Due]) -> Table:
+    """Return the table a row class is mapped to."""
+    table = getattr(row, "__table__", None)
+    assert isinstance(table, Table)
+    return table
+
+
+def key_of(table: Table) -> ColumnElement[Any]:
+    """Return the single primary key column of a due table."""
+    (column,) = table.primary_key.columns
+    return column
+
+
+def ask(tx: Tx, row: type[Due], ids: Iterable[UUID | str], *, now: bool = False) -> int:
+    """
+    Ask for each row once more; how many exist is returned.
+
+    A row that is putting something off keeps waiting unless *now*, which also revives a parked one.
+    Rows are locked in order of their key, so that two askers cannot deadlock.
+    """
+    table = table_of(row)
+    key = key_of(table)
+    wanted_ids = list(ids)
+    if not wanted_ids:
+        return 0
+    locked = (
+        select(key)
+        .where(key.in_(wanted_ids))
+        .order_by(key)
+        .with_for_update(key_share=True)
+        .cte("locked")
+    )
+    values: dict[str, Any] = {
+        "wanted": table.c.wanted + 1,
+        "asked_at": case((table.c.wanted == table.c.done, func.now()), else_=table.c.asked_at),
+        "due_at": func.now()
+        if now
+        else case((table.c.wanted == table.c.done, func.now()), else_=table.c.due_at),
+    }
+    if now:
+        values |= {"tries": 0, "crashes": 0, "parked_at": None}
+    done = tx.execute(update(table).where(key.in_(select(locked.c[key.name]))).values(values))
+    return done.rowcount
+
+
+def is_due(table: Table) -> ColumnElement[bool]:
+    """Say, as SQL, whether a row waits for a worker right now."""
+    return and_(
+        table.c.wanted > table.c.done,
+        table.c.parked_at.is_(None),
+        table.c.due_at <= func.clock_timestamp(),
+        or_(table.c.lease_until.is_(None), table.c.lease_until < func.clock_timestamp()),
+    )
+
+
+def claim(
+    tx: Tx,
+    row: type[Due],
+    row_id: UUID | str | None = None,
+    *,
+    lease: timedelta = LEASE,
+    only: ColumnElement[bool] | None = None,
+    first: Sequence[ColumnElement[Any]] = (),
+) -> Claim | None:
+    """
+    Take a due row, the one named or the first in order; None when there is none to take.
+
+    A row whose last five runs never reported back is parked instead of run a sixth time.
+    """
+    table = table_of(row)
+    key = key_of(table)
+    candidates = select(key).where(is_due(table), table.c.crashes < MOST_CRASHES)
+    if row_id is not None:
+        candidates = candidates.where(key == row_id)
+    if only is not None:
+        candidates = candidates.where(only)
+    candidates = candidates.order_by(*first, table.c.due_at).limit(1).with_for_update(skip_locked=True)
+    taken = tx.execute(
+        update(table)
+        .where(key == candidates.scalar_subquery())
+        .values(
+            lease_until=func.clock_timestamp() + lease,
+            fence=table.c.fence + 1,
+            crashes=table.c.crashes + 1,
+        )
+        .returning(key, table.c.fence, table.c.wanted, table.c.tries)
+    ).one_or_none()
+    return None if taken is None else Claim(taken[0], taken[1], taken[2], taken[3])
+
+
+def holds(tx: Tx, row: type[Due], claimed: Claim, *, lease: timedelta = LEASE) -> bool:
+    """
+    Say whether the claim still stands, and renew its lease; every write of a run asks this first.
+
+    The row stays locked until the transaction ends.
+    """
+    table = table_of(row)
+    renewed = tx.execute(
+        update(table)
+        .where(key_of(table) == claimed.id, table.c.fence == claimed.fence)
+        .values(lease_until=func.clock_timestamp() + lease)
+    )
+    return bool(renewed.rowcount)
+
+
+def finish(tx: Tx, row: type[Due], claimed: Claim) -> bool:
+    """Mark the asks seen at the claim as served; if the lease was lost, ask again and return False."""
+    table = table_of(row)
+    more = table.c.wanted > claimed.wanted
+    finished = tx.execute(
+        update(table)
+        .where(key_of(table) == claimed.id, table.c.fence == claimed.fence)
+        .values(
+            done=func.greatest(table.c.done, claimed.wanted),
+            lease_until=None,
+            crashes=0,
+            tries=0,
+            last_error=None,
+            due_at=func.now(),
+            asked_at=case((more, func.now()), else_=table.c.asked_at),
+        )
+    )
+    if finished.rowcount:
+        return True
+    ask(tx, row, [claimed.id])
+    return False
+
+
+def put_off(
+    tx: Tx,
+    row: type[Due],
+    claimed: Claim,
+    *,
+    after: timedelta,
+    error: str,
+    counts: bool = True,
+) -> bool:
+    """
+    Give the row back to be tried again *after* a while; the twentieth failure in a row parks it.
+
+    *counts* is False for waiting one's turn, which is nobody's failure. False is returned, and the
+    row asked for again, when the lease was lost.
+    """
+    table = table_of(row)
+    tries = table.c.tries + (1 if counts else 0)
+    given_back = tx.execute(
+        update(table)
+        .where(key_of(table) == claimed.id, table.c.fence == claimed.fence)
+        .values(
+            lease_until=None,
+            crashes=0,
+            tries=tries,
+            last_error=error[:ERROR_LENGTH],
+            due_at=func.clock_timestamp() + after,
+            parked_at=case((tries >= MOST_TRIES, func.now()), else_=None),
+        )
+    )
+    if given_back.rowcount:
+        return True
+    ask(tx, row, [claimed.id])
+    return False
+
+
+def park(tx: Tx, row: type[Due], claimed: Claim, *, error: str) -> bool:
+    """Set the row aside until somebody asks for it with `now`; trying again would change nothing."""
+    table = table_of(row)
+    parked = tx.execute(
+        update(table)
+        .where(key_of(table) == claimed.id, table.c.fence == claimed.fence)
+        .values(lease_until=None, crashes=0, last_error=error[:ERROR_LENGTH], parked_at=func.now())
+    )
+    if parked.rowcount:
+        return True
+    ask(tx, row, [claimed.id])
+    return False
+
+
+def park_crashed(tx: Tx, row: type[Due]) -> Sequence[Any]:
+    """Park every row whose last runs all died without a word; the keys of those parked are returned."""
+    table = table_of(row)
+    return (
+        tx.execute(
+            update(table)
+            .where(is_due(table), table.c.crashes >= MOST_CRASHES)
+            .values(
+                parked_at=func.now(),
+                lease_until=None,
+                last_error=func.concat(
+                    bindparam(
+                        "words", f"{MOST_CRASHES} runs in a row died without reporting; last error: "
+                    ),
+                    func.coalesce(table.c.last_error, literal_column("'none'")),
+                ),
+            )
+            .returning(key_of(table))
+        )
+        .scalars()
+        .all()
+    )
+
+
+def list_due(
+    tx: Tx, row: type[Due], *, limit: int, first: Sequence[ColumnElement[Any]] = ()
+) -> list[Any]:
+    """List keys of due rows, longest overdue first unless told otherwise."""
+    table = table_of(row)
+    found = tx.execute(
+        select(key_of(table)).where(is_due(table)).order_by(*first, table.c.due_at).limit(limit)
+    )
+    return list(found.scalars())

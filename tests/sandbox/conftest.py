@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.sandbox.driving import Sandbox
+
+
+@pytest.fixture
+def sandbox() -> Sandbox:
+    return Sandbox()

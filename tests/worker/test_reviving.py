@@ -1,0 +1,143 @@
+"""What was set aside is listed, and tried again when somebody says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Engine, insert, select
+
+from models.domain.bots import BotState
+from models.sealing import Vault
+from models.tables.base import new_id
+from models.tables.calendars import Calendar
+from models.tables.due import table_of
+from models.tables.installation import Source
+from models.tables.outbox import Endpoint
+from tests.builders import NOON, a_calendar, a_found
+from tests.worker.commands_kit import Punctual, punctual
+from tests.worker.world import World
+from worker.errors import Refused
+from worker.reconciling import reconcile
+from worker.reviving import KINDS, list_parked, revive
+
+__all__ = ["punctual"]
+
+ASIDE: dict[str, Any] = {"parked_at": NOON, "tries": 20, "crashes": 5, "last_error": "answered 500"}
+
+
+@pytest.fixture
+def one_of_each(db: Engine) -> dict[str, str]:
+    """A calendar, an endpoint and the source, all set aside; their ids."""
+    ids = {"calendars": str(a_calendar(db, **ASIDE)), "endpoints": str(new_id()), "source": "recall"}
+    with db.begin() as tx:
+        tx.execute(insert(table_of(Endpoint)).values(id=ids["endpoints"], url=b"", **ASIDE))
+        tx.execute(insert(table_of(Source)).values(name="recall", **ASIDE))
+    return ids
+
+
+def parked(db: Engine) -> set[str]:
+    with db.begin() as tx:
+        return {one.kind for one in list_parked(tx)}
+
+
+def test_a_refused_bot_is_wanted_again(db: Engine, vault: Vault) -> None:
+    a_calendar(db)
+    world = World(db, vault)
+    world.store(a_found())
+    world.bots.fail(Refused("recording is off"))
+    reconcile(world.rt)
+    assert world.slot()["bot_state"] == BotState.FAILED
+
+    revived = revive(world.rt, "bots", [world.slot_id()])
+    world.reconcile_all()
+
+    assert revived == 1
+    assert [start for _, start in world.live()] == [NOON]
+    assert world.told() == ["bot.failed", "bot.scheduled"]
+    assert parked(db) == set()
+
+
+def test_every_kind_is_listed_with_its_reason(punctual: Punctual, one_of_each: dict[str, str]) -> None:
+    listed = punctual.json("revive")
+
+    assert {row["kind"]: row["id"] for row in listed} == one_of_each
+    assert {row["last_error"] for row in listed} == {"answered 500"}
+
+
+def test_one_kind_is_listed_and_nothing_changes(
+    punctual: Punctual, db: Engine, one_of_each: dict[str, str]
+) -> None:
+    listed = punctual.json("revive", "source")
+
+    assert [row["id"] for row in listed] == ["recall"]
+    assert parked(db) == set(one_of_each)
+
+
+def test_what_is_named_is_due_at_once_with_its_failures_forgotten(
+    punctual: Punctual, db: Engine, one_of_each: dict[str, str]
+) -> None:
+    result = punctual.run("revive", "calendars", one_of_each["calendars"])
+
+    assert result.stdout.split() == ["Calendar", one_of_each["calendars"], "is", "tried", "again."]
+    assert parked(db) == {"endpoints", "source"}
+    with db.begin() as tx:
+        row = tx.execute(select(Calendar.wanted, Calendar.done, Calendar.tries, Calendar.crashes)).one()
+    assert row == (1, 0, 0, 0)
+
+
+def test_all_of_one_kind_are_revived(
+    punctual: Punctual, db: Engine, one_of_each: dict[str, str]
+) -> None:
+    punctual.json("revive", "endpoints", "--all")
+
+    assert parked(db) == {"calendars", "source"}
+
+
+def test_everything_is_revived(punctual: Punctual, db: Engine, one_of_each: dict[str, str]) -> None:
+    revived = punctual.json("revive", "--all")
+
+    assert {row["kind"] for row in revived} == set(one_of_each)
+    assert parked(db) == set()
+    assert "Nothing is set aside." in punctual.run("revive", "--all").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["calendars", "no-id"],
+        ["bots", "00000000-0000-0000-0000-000000000000"],
+        ["source", "elsewhere"],
+        ["source", "recall", "--all"],
+    ],
+)
+def test_what_makes_no_sense_changes_nothing(
+    punctual: Punctual, db: Engine, one_of_each: dict[str, str], arguments: list[str]
+) -> None:
+    result = punctual.run("revive", *arguments)
+
+    assert result.exit_code == 1
+    assert parked(db) == set(one_of_each)
+
+
+def test_a_worker_hears_of_it_before_the_command_ends(
+    punctual: Punctual, database_url: str, one_of_each: dict[str, str]
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as listening:
+        listening.execute("LISTEN punctual")
+
+        punctual.json("revive", "--all")
+
+        heard = {notice.payload for notice in listening.notifies(timeout=5, stop_after=3)}
+    assert heard == {
+        f"sync_calendar:{one_of_each['calendars']}",
+        f"post:{one_of_each['endpoints']}",
+        "sync_workspace",
+    }
+
+
+def test_a_kind_can_be_named_for_everything_that_is_set_aside() -> None:
+    from worker.checkup.state import DUE_KINDS
+
+    assert {kind.row for kind in KINDS.values()} == set(DUE_KINDS.values())

@@ -1,0 +1,1 @@
+"""What reaches us over HTTP: signed notifications and the management API."""

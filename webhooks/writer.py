@@ -1,0 +1,248 @@
+"""
+Commits deliveries in groups: whatever waits when the last commit is done goes into the next one.
+
+One thread writes; the event loop waits. Nobody is answered before the commit. There is no artificial
+wait: alone, a delivery is committed at once. What a failed commit left behind is unknown, so the
+sender is told to come again; the unique message id makes that harmless.
+Knows nothing of HTTP and nothing of SQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from enum import Enum, auto
+from time import monotonic
+
+import psycopg
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from webhooks.arrivals import Arrival, Inbox, Stored
+from worker import metrics
+
+log = structlog.get_logger(__name__)
+
+#: The sender is answered within 3 s, come what may; what the clock is late by is kept in reserve.
+PATIENCE_S = 2.5
+TICK_S = 0.2
+#: Later than this a group is not tried a second time on a fresh connection.
+LATEST_RETRY_S = 1.0
+#: Together they bound the memory of a receiver whose database has gone.
+MOST_WAITING = 10_000
+MOST_WAITING_BYTES = 32 * 1024 * 1024
+MOST_TOGETHER = 500
+MOST_TOGETHER_BYTES = 4 * 1024 * 1024
+#: One line about failures in so many seconds; the metric counts each.
+QUIET_S = 1.0
+
+
+class Verdict(Enum):
+    """What became of a delivery."""
+
+    STORED = auto()
+    REPEATED = auto()
+    UNAVAILABLE = auto()
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    arrival: Arrival
+    verdict: asyncio.Future[Verdict]
+    until: float
+
+
+class Writer:
+    """
+    Stores deliveries of one *source*; made, started and stopped on one event loop.
+
+    *ring* is called once the answers are out, for every job that now has something to do. With
+    *notify* the commit itself wakes whoever listens on the channel `punctual`, and nobody is rung.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        source: str,
+        ring: Callable[[str, str | None], None],
+        notify: bool = False,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self._inbox = Inbox(engine, source=source, notify=notify)
+        self._source = source
+        self._ring = None if notify else ring
+        self._patience_s = patience_s
+        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._unanswered: deque[_Waiting] = deque()
+        self._count = self._bytes = 0
+        self._is_open = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tick: asyncio.TimerHandle | None = None
+        self._thread: threading.Thread | None = None
+        self._began_at: float | None = None
+        self._quiet_until = 0.0
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._write_on, name="writer", daemon=True)
+        self._is_open = True
+        self._thread.start()
+        self._tick = self._loop.call_later(TICK_S, self._give_up_on_late)
+
+    async def stop(self) -> None:
+        """Commit what waits, refuse what comes, let go of the connection; within four seconds."""
+        self._is_open = False
+        self._waiting.put(None)
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, self._patience_s + 1)
+        if self._tick is not None:
+            self._tick.cancel()
+        self._answer((late, Verdict.UNAVAILABLE) for late in self._unanswered)
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether a delivery handed over now has somebody to write it."""
+        return self._is_open and self._thread is not None and self._thread.is_alive()
+
+    async def store(self, arrival: Arrival) -> Verdict:
+        """Return once the delivery is committed, or was before, or cannot be in time."""
+        size = len(arrival.body)
+        is_full = self._count >= MOST_WAITING or self._bytes + size > MOST_WAITING_BYTES
+        if is_full or self._loop is None or not self.is_writing:
+            return Verdict.UNAVAILABLE
+        waiting = _Waiting(arrival, self._loop.create_future(), monotonic() + self._patience_s)
+        self._count += 1
+        self._bytes += size
+        self._unanswered.append(waiting)
+        self._waiting.put(waiting)
+        try:
+            return await waiting.verdict
+        finally:
+            self._count -= 1
+            self._bytes -= size
+
+    # On the event loop
+
+    def _answer(self, verdicts: Iterable[tuple[_Waiting, Verdict]]) -> int:
+        answered = 0
+        for waiting, verdict in verdicts:
+            if not waiting.verdict.done():
+                waiting.verdict.set_result(verdict)
+                answered += 1
+        return answered
+
+    def _give_up_on_late(self) -> None:
+        now = monotonic()
+        late: list[_Waiting] = []
+        while self._unanswered and (
+            self._unanswered[0].verdict.done() or self._unanswered[0].until <= now
+        ):
+            late.append(self._unanswered.popleft())
+        if lost := self._answer((waiting, Verdict.UNAVAILABLE) for waiting in late):
+            log.error("commit_took_too_long", deliveries=lost)
+        began_at = self._began_at
+        if began_at is not None and now - began_at > self._patience_s:
+            self._inbox.hang_up()
+        assert self._loop is not None
+        self._tick = self._loop.call_later(TICK_S, self._give_up_on_late)
+
+    # On the writer's thread
+
+    def _write_on(self) -> None:
+        is_last = False
+        with contextlib.suppress(psycopg.Error, SQLAlchemyError, OSError):
+            self._inbox.open()  # else the first group does, and says so
+        while not is_last:
+            group, is_last = self._take_waiting()
+            if not group:
+                continue
+            self._began_at = monotonic()
+            try:
+                self._write(group)
+            except Exception:
+                log.exception("writer_failed", deliveries=len(group))
+                self._settle([(waiting, Verdict.UNAVAILABLE) for waiting in group])
+            self._began_at = None
+        self._inbox.close()
+
+    def _take_waiting(self) -> tuple[list[_Waiting], bool]:
+        group: list[_Waiting] = []
+        size = 0
+        while True:
+            waiting = self._waiting.get()
+            if waiting is None:
+                return group, True
+            if not waiting.verdict.done():  # else nobody waits for it any more
+                group.append(waiting)
+                size += len(waiting.arrival.body)
+            if self._waiting.empty() or len(group) >= MOST_TOGETHER or size >= MOST_TOGETHER_BYTES:
+                return group, False
+
+    def _write(self, group: Sequence[_Waiting]) -> None:
+        first_by_id: dict[str, Arrival] = {}
+        for waiting in group:
+            first_by_id.setdefault(waiting.arrival.message_id, waiting.arrival)
+        firsts = list(first_by_id.values())
+        stored = self._commit(firsts)
+        if stored is None:
+            self._settle([(waiting, Verdict.UNAVAILABLE) for waiting in group])
+            return
+        left_out = {arrival.message_id for arrival in firsts if arrival.id in stored.left_out}
+        self._settle([(waiting, _verdict(waiting.arrival, stored, left_out)) for waiting in group])
+        if left_out:
+            metrics.CALENDARS_BUSY.inc(len(left_out))
+            log.warning("calendars_busy", source=self._source, deliveries=len(left_out))
+        for waiting in group:
+            arrival = waiting.arrival
+            if arrival.id in stored.differing or arrival.body != first_by_id[arrival.message_id].body:
+                # Somebody who knows the secret says two things under one name.
+                log.warning("delivery_body_differs", source=self._source, message_id=arrival.message_id)
+                metrics.DELIVERIES_DIFFERING.labels(self._source).inc()
+        if self._ring is not None:
+            for job in stored.rings:
+                self._ring(job, None)
+
+    def _commit(self, arrivals: Sequence[Arrival]) -> Stored | None:
+        began_at = monotonic()
+        may_retry = True
+        while True:
+            try:
+                stored = self._inbox.store(arrivals)
+            except (psycopg.Error, SQLAlchemyError, OSError) as failure:
+                self._inbox.close()
+                if may_retry and monotonic() - began_at < LATEST_RETRY_S:
+                    may_retry = False  # the connection may have died unused: worth one fresh one
+                    continue
+                self._report(failure, len(arrivals))
+                return None
+            metrics.COMMIT_SECONDS.observe(monotonic() - began_at)
+            metrics.COMMIT_DELIVERIES.observe(len(arrivals))
+            return stored
+
+    def _report(self, failure: Exception, deliveries: int) -> None:
+        metrics.COMMIT_FAILURES.inc()
+        if monotonic() >= self._quiet_until:
+            self._quiet_until = monotonic() + QUIET_S
+            log.error(
+                "commit_failed", deliveries=deliveries, error=f"{type(failure).__name__}: {failure}"
+            )
+
+    def _settle(self, verdicts: Sequence[tuple[_Waiting, Verdict]]) -> None:
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # the loop is gone, and everybody who waited with it
+            self._loop.call_soon_threadsafe(self._answer, verdicts)
+
+
+def _verdict(arrival: Arrival, stored: Stored, left_out: AbstractSet[str]) -> Verdict:
+    if arrival.id in stored.new:
+        return Verdict.STORED
+    return Verdict.UNAVAILABLE if arrival.message_id in left_out else Verdict.REPEATED

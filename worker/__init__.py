@@ -1,0 +1,1 @@
+"""What we do: one module per use-case, the ports they need, and the adapters behind the ports."""

@@ -1,0 +1,33 @@
+"""The jobs that can be rung for, and their limits: data only."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+TAKE_IN = "take_in"  # act on stored deliveries
+SYNC_WORKSPACE = "sync_workspace"  # list what changed, for every calendar that is due
+SYNC_CALENDAR = "sync_calendar"  # check or fully list one calendar
+SETTLE = "settle"  # bring decisions, wants and slots in line with stored events
+RECONCILE = "reconcile"  # bring one slot's bot in line with the slot
+RELAY = "relay"  # number, publish and hand out domain events
+POST = "post"  # post what waits for one endpoint
+
+JOBS = (TAKE_IN, SYNC_WORKSPACE, SYNC_CALENDAR, SETTLE, RECONCILE, RELAY, POST)
+
+#: What each job rings on; the name of its queue.
+QUEUE_BY_JOB = {
+    TAKE_IN: "punctual.sync",
+    SYNC_WORKSPACE: "punctual.sync",
+    SYNC_CALENDAR: "punctual.sync",
+    SETTLE: "punctual.sync",
+    RECONCILE: "punctual.bots",
+    RELAY: "punctual.out",
+    POST: "punctual.out",
+}
+
+#: A job that hangs is ended; its row is free again as soon as its lease is over, which is sooner.
+SOFT_LIMIT = timedelta(seconds=45)
+HARD_LIMIT = timedelta(seconds=60)
+#: A long listing waits for a provider's budget page by page and renews its lease as it goes.
+LISTING_SOFT_LIMIT = timedelta(minutes=20)
+LISTING_HARD_LIMIT = timedelta(minutes=21)

@@ -1,0 +1,208 @@
+"""The relay publishes the head of each subject, marks what the broker confirmed, and goes on."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+import structlog
+from sqlalchemy import Interval, RowMapping, and_, bindparam, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from models.db import Tx
+from models.domain.backoff import next_try
+from models.tables.due import table_of
+from models.tables.installation import Lease
+from models.tables.outbox import OutboxEvent
+from worker.errors import TryLater
+from worker.jobs import RELAY
+from worker.outbox.feed import schema_url
+from worker.outbox.numbering import number_all
+from worker.ports import Outgoing, Publisher
+from worker.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+_OUTBOX = table_of(OutboxEvent)
+_LEASES = table_of(Lease)
+
+PUBLISHED_AT_ONCE = 200
+#: A dead relay stops publishing for this long; longer than one batch takes (5 s and a commit).
+RELAY_LEASE = timedelta(seconds=20)
+RELAY_BUDGET = timedelta(seconds=30)  # < SOFT_LIMIT (jobs.py), with a batch to spare
+
+
+@dataclass(frozen=True, slots=True)
+class RelayOutcome:
+    """
+    What one relay did.
+
+    *refused* rows were turned down by the broker and wait for their own next try. *is_busy* means
+    that another relay is publishing. *unreachable* says why the broker could not be reached.
+    """
+
+    numbered: int = 0
+    published: int = 0
+    refused: int = 0
+    is_busy: bool = False
+    unreachable: str | None = None
+
+
+def relay(rt: Runtime) -> RelayOutcome:
+    """
+    Number what is new, ring for endpoints, and publish what the broker has not confirmed yet.
+
+    Only the first unpublished event of each subject is ever in flight, and it is marked after the
+    broker confirmed it; so two relays at once, or one that died, repeat events but never reorder them.
+    """
+    numbered = number_all(rt)
+    if rt.publisher is None:
+        return RelayOutcome(numbered=numbered)
+    holder = uuid4().hex
+    try:
+        outcome = _publish_all(rt, rt.publisher, holder=holder, numbered=numbered)
+    finally:
+        with rt.db.begin() as tx:
+            _leave_duty(tx, holder=holder)
+    if outcome.published or outcome.refused:
+        log.info("outbox_relayed", published=outcome.published, refused=outcome.refused)
+    return outcome
+
+
+def is_waiting(tx: Tx, *, has_publisher: bool) -> bool:
+    """Say whether a relay would find something to do right now."""
+    unnumbered = select(_OUTBOX.c.id).where(_OUTBOX.c.position.is_(None)).limit(1)
+    return bool(tx.execute(unnumbered).first() or (has_publisher and _heads(tx, limit=1)))
+
+
+def oldest_waiting_at(tx: Tx, *, has_publisher: bool) -> datetime | None:
+    """Return when the oldest domain event was written that has not reached the broker (or the feed) yet."""
+    waits = _OUTBOX.c.published_at if has_publisher else _OUTBOX.c.position
+    oldest: datetime | None = tx.execute(
+        select(func.min(_OUTBOX.c.created_at)).where(waits.is_(None))
+    ).scalar()
+    return oldest
+
+
+def _publish_all(rt: Runtime, publisher: Publisher, *, holder: str, numbered: int) -> RelayOutcome:
+    published = refused = 0
+    end = time.monotonic() + RELAY_BUDGET.total_seconds()
+    while time.monotonic() < end:
+        with rt.db.begin() as tx:
+            is_ours = _take_duty(tx, holder=holder)
+            batch = _heads(tx, limit=PUBLISHED_AT_ONCE) if is_ours else []
+        if not is_ours:
+            return RelayOutcome(numbered, published, refused, is_busy=True)
+        if not batch:
+            # Whoever found us busy has gone away; what he numbered is visible once the duty is free.
+            with rt.db.begin() as tx:
+                _leave_duty(tx, holder=holder)
+            with rt.db.begin() as tx:
+                if not _heads(tx, limit=1):
+                    break
+            continue
+        try:
+            verdicts = publisher.publish([_outgoing(row, rt.settings.base_url) for row in batch])
+        except TryLater as later:
+            log.warning("broker_unreachable", error=str(later))
+            return RelayOutcome(numbered, published, refused, unreachable=str(later))
+        with rt.db.begin() as tx:
+            failed = _mark(tx, batch, verdicts, chance=rt.chance())
+        published += len(batch) - failed
+        refused += failed
+    else:
+        rt.bell.ring(RELAY)
+    return RelayOutcome(numbered, published, refused)
+
+
+def _heads(tx: Tx, *, limit: int) -> Sequence[RowMapping]:
+    # A row is marked only after its predecessor, so looking one step back is enough.
+    earlier = _OUTBOX.alias("earlier")
+    waits = and_(
+        earlier.c.subject == _OUTBOX.c.subject,
+        earlier.c.sequence == _OUTBOX.c.sequence - 1,
+        earlier.c.published_at.is_(None),
+    )
+    return (
+        tx.execute(
+            select(_OUTBOX)
+            .where(
+                _OUTBOX.c.published_at.is_(None),
+                _OUTBOX.c.position.is_not(None),
+                func.coalesce(_OUTBOX.c.publish_after, func.now()) <= func.now(),
+                ~select(earlier.c.id).where(waits).exists(),
+            )
+            .order_by(_OUTBOX.c.position)
+            .limit(limit)
+        )
+        .mappings()
+        .all()
+    )
+
+
+def _mark(tx: Tx, batch: Sequence[RowMapping], verdicts: Sequence[str | None], *, chance: float) -> int:
+    """Record what the broker said of each row; how many it refused is returned."""
+    judged = list(zip(batch, verdicts, strict=True))
+    confirmed = [row["id"] for row, reason in judged if reason is None]
+    refused = [
+        {
+            "row_id": row["id"],
+            "tries": row["publish_tries"] + 1,
+            "wait": next_try(row["publish_tries"], chance=chance),
+        }
+        for row, reason in judged
+        if reason is not None
+    ]
+    is_open = _OUTBOX.c.published_at.is_(None)
+    tx.execute(
+        update(_OUTBOX).where(_OUTBOX.c.id.in_(confirmed), is_open).values(published_at=func.now())
+    )
+    if refused:
+        tx.execute(
+            update(_OUTBOX)
+            .where(_OUTBOX.c.id == bindparam("row_id"), is_open)
+            .values(
+                publish_tries=bindparam("tries"),
+                publish_after=func.now() + bindparam("wait", type_=Interval),
+            ),
+            refused,
+        )
+        reasons = Counter(reason for _, reason in judged if reason is not None)
+        log.warning("publishing_refused", reasons=dict(reasons))
+    return len(refused)
+
+
+def _take_duty(tx: Tx, *, holder: str) -> bool:
+    until = func.clock_timestamp() + RELAY_LEASE
+    taken = (
+        upsert(_LEASES)
+        .values(name=RELAY, holder=holder, lease_until=until)
+        .on_conflict_do_update(
+            index_elements=["name"],
+            set_={"holder": holder, "lease_until": until},
+            where=or_(_LEASES.c.holder == holder, _LEASES.c.lease_until < func.clock_timestamp()),
+        )
+        .returning(_LEASES.c.holder)
+    )
+    return tx.execute(taken).first() is not None
+
+
+def _leave_duty(tx: Tx, *, holder: str) -> None:
+    tx.execute(_LEASES.delete().where(_LEASES.c.name == RELAY, _LEASES.c.holder == holder))
+
+
+def _outgoing(row: RowMapping, base_url: str) -> Outgoing:
+    return Outgoing(
+        id=str(row["id"]),
+        source=base_url,
+        type=row["type"],
+        subject=row["subject"],
+        time=row["time"],
+        sequence=row["sequence"],
+        dataschema=schema_url(row["type"], base_url),
+        data=row["data"],
+    )

@@ -1,0 +1,1 @@
+"""Outside systems behind our ports: one folder or file for each."""

@@ -1,0 +1,1 @@
+"""Calendar providers' event payloads read as typed events; hostile input, no network, no SQL."""

@@ -1,0 +1,1 @@
+"""Ways out for domain events; none of them knows a database."""

@@ -1,0 +1,372 @@
+"""Store one page of a listing: typed events, their decisions, and the domain events, in one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import RowMapping, func, insert, select, update
+
+from models.db import Tx
+from models.domain.emitted import Emitted, Type, differences, subject_of
+from models.domain.times import rfc3339
+from models.sealing import Vault, place
+from models.tables import due
+from models.tables.base import new_id
+from models.tables.calendars import Calendar
+from models.tables.due import table_of
+from models.tables.events import FETCHES, CalendarEvent
+from models.tables.slots import Slot, Want
+from models.tables.trail import TrailEntry
+from worker.deciding import decide_rows, lock_events, stored_person
+from worker.outbox import emit
+from worker.ports import FoundEvent, Page
+from worker.quarantining import release, set_aside
+from worker.views import load_events
+
+EVENTS = table_of(CalendarEvent)
+CALENDARS = table_of(Calendar)
+
+#: Not news by themselves: our own stamp, and what follows from the rest.
+NOT_NEWS = frozenset({"updated_at", "bot"})
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """One look at a provider: which source, which numbered look, which run, and what it was asked for."""
+
+    source: str
+    fetch: int
+    run_id: UUID
+    now: datetime
+    notified_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a page changed: how many events were news, and the newest version seen on it."""
+
+    changed: int
+    newest_at: datetime | None
+
+
+def next_fetch(tx: Tx) -> int:
+    """Number a look at a provider; take the number before asking."""
+    return int(tx.execute(select(FETCHES.next_value())).scalar_one())
+
+
+def store_page(tx: Tx, page: Page, looked: Looked, *, vault: Vault) -> Stored:
+    """
+    Apply a page: new and changed events, tombstones, and rows that could not be read.
+
+    Safe to repeat: the same page again changes and emits nothing. An event with an older version
+    than the stored one is left alone. Calendars that we do not follow are passed over.
+    """
+    set_aside(tx, page.unreadable, looked.source)
+    calendars = _calendars(tx, {found.calendar_ref for found in page.events}, looked.source)
+    followed = _newest([found for found in page.events if found.calendar_ref in calendars])
+    refs = [found.event.external_id for found in followed]
+    refs += [row.external_id for row in page.unreadable]
+    known = _known(tx, refs, looked.source)
+    fresh: list[tuple[UUID, FoundEvent]] = []
+    changed: list[tuple[RowMapping, FoundEvent]] = []
+    for found in followed:
+        row = known.get(found.event.external_id)
+        if row is None:
+            if not found.event.deleted:
+                fresh.append((new_id(), found))
+        elif _is_news(row, found, looked):
+            changed.append((row, found))
+    before = load_events(tx, [row["id"] for row, _ in changed], vault=vault, redact=True)
+    _insert(tx, fresh, calendars, looked, vault=vault)
+    _update(tx, changed, calendars, looked, vault=vault)
+    _note_seen(tx, [known[ref] for ref in refs if ref in known], looked)
+    _note_attachments(tx, followed, known, looked)
+    release(tx, [found.event.external_id for found in followed], looked.source)
+    ids = [event_id for event_id, _ in fresh] + [row["id"] for row, _ in changed]
+    decide_rows(tx, ids, now=looked.now)
+    _tell(tx, ids, before, looked, vault=vault)
+    versions = [found.updated_at for found in page.events]
+    versions += [row.updated_at for row in page.unreadable if row.updated_at]
+    return Stored(changed=len(ids), newest_at=max(versions, default=None))
+
+
+def remove_missing(tx: Tx, calendar_id: UUID, looked: Looked, *, vault: Vault, since: datetime) -> int:
+    """
+    Mark as deleted the calendar's events that a complete listing did not contain.
+
+    Only events that end after *since* and were not touched by this or a later look; the caller
+    vouches that the listing was complete. How many there were is returned.
+    """
+    missing = (
+        tx.execute(
+            select(EVENTS.c.id).where(
+                EVENTS.c.calendar_id == calendar_id,
+                EVENTS.c.fetch < looked.fetch,
+                EVENTS.c.end_at > since,
+                EVENTS.c.deleted.is_(False),
+            )
+        )
+        .scalars()
+        .all()
+    )
+    return mark_deleted(tx, missing, looked, vault=vault)
+
+
+def mark_deleted(tx: Tx, ids: Sequence[UUID], looked: Looked, *, vault: Vault) -> int:
+    """Turn events into tombstones because the provider does not have them any more."""
+    rows = [row for row in lock_events(tx, ids) if not row["deleted"]]
+    if not rows:
+        return 0
+    before = load_events(tx, [row["id"] for row in rows], vault=vault, redact=True)
+    tx.execute(
+        update(EVENTS)
+        .where(EVENTS.c.id.in_([row["id"] for row in rows]))
+        .values(
+            deleted=True,
+            fetch=func.greatest(EVENTS.c.fetch, looked.fetch),
+            unsettled=True,
+            run_id=looked.run_id,
+            updated_at=func.now(),
+        )
+    )
+    decide_rows(tx, [row["id"] for row in rows], now=looked.now)
+    _tell(tx, [row["id"] for row in rows], before, looked, vault=vault)
+    return len(rows)
+
+
+def _calendars(tx: Tx, refs: set[str], source: str) -> dict[str, UUID]:
+    found = tx.execute(
+        select(CALENDARS.c.external_id, CALENDARS.c.id).where(
+            CALENDARS.c.source == source,
+            CALENDARS.c.external_id.in_(refs),
+            CALENDARS.c.deleted_at.is_(None),
+        )
+    )
+    return {row.external_id: row.id for row in found}
+
+
+def _newest(found: Sequence[FoundEvent]) -> list[FoundEvent]:
+    """Keep the newest version of each event; of equals the later one on the page."""
+    by_id: dict[str, FoundEvent] = {}
+    for one in found:
+        other = by_id.get(one.event.external_id)
+        if other is None or one.updated_at >= other.updated_at:
+            by_id[one.event.external_id] = one
+    return list(by_id.values())
+
+
+def _known(tx: Tx, refs: Sequence[str], source: str) -> dict[str, RowMapping]:
+    # Wherever it is stored: Google's ownership transfer moves an event id to another calendar
+    # (docs.recall.ai, calendar v2 FAQ).
+    ids = (
+        tx.execute(
+            select(EVENTS.c.id)
+            .join(CALENDARS, CALENDARS.c.id == EVENTS.c.calendar_id)
+            .where(
+                CALENDARS.c.source == source,
+                EVENTS.c.external_id.in_(refs),
+            )
+        )
+        .scalars()
+        .all()
+    )
+    return {row["external_id"]: row for row in lock_events(tx, ids)}
+
+
+def _is_news(row: RowMapping, found: FoundEvent, looked: Looked) -> bool:
+    if found.updated_at < row["provider_updated_at"]:
+        return False
+    if found.updated_at == row["provider_updated_at"] and looked.fetch < row["fetch"]:
+        return False
+    is_back = row["deleted"] and not found.event.deleted  # a listing may have missed it
+    return bool(is_back or row["content_hash"] != content_hash(found))
+
+
+def content_hash(found: FoundEvent) -> bytes:
+    """Fingerprint what an event says; equal exactly when nothing that we keep differs."""
+    event = found.event
+    said = [
+        found.calendar_ref,
+        event.ical_uid,
+        event.series_id,
+        event.title,
+        rfc3339(event.start),
+        rfc3339(event.end),
+        event.all_day,
+        None if event.organizer is None else stored_person(event.organizer),
+        [stored_person(person) for person in event.attendees],
+        event.own_response,
+        event.is_organizer,
+        event.is_private,
+        event.status,
+        event.deleted,
+        None if event.link is None else [event.link.platform, event.link.url, event.link.key],
+    ]
+    return hashlib.sha256(json.dumps(said).encode()).digest()[:16]
+
+
+def _columns(
+    event_id: UUID,
+    found: FoundEvent,
+    calendars: Mapping[str, UUID],
+    looked: Looked,
+    *,
+    vault: Vault,
+) -> dict[str, Any]:
+    event = found.event
+    return {
+        "calendar_id": calendars[found.calendar_ref],
+        "external_id": event.external_id,
+        "ical_uid": event.ical_uid,
+        "series_id": event.series_id,
+        "title": event.title,
+        "start_at": event.start,
+        "end_at": event.end,
+        "all_day": event.all_day,
+        "organizer": None if event.organizer is None else stored_person(event.organizer),
+        "attendees": [stored_person(person) for person in event.attendees],
+        "own_response": None if event.own_response is None else str(event.own_response),
+        "is_organizer": event.is_organizer,
+        "is_private": event.is_private,
+        "status": str(event.status),
+        "deleted": event.deleted,
+        "meeting_platform": None if event.link is None else event.link.platform,
+        "meeting_url": None
+        if event.link is None
+        else vault.seal(event.link.url, place=place("calendar_events", "meeting_url", event_id)),
+        "link_key": None if event.link is None else event.link.key,
+        "provider_updated_at": found.updated_at,
+        "content_hash": content_hash(found),
+        "fetch": looked.fetch,
+        "run_id": looked.run_id,
+        "notified_at": looked.notified_at,
+        "unsettled": True,
+    }
+
+
+def _insert(
+    tx: Tx,
+    fresh: Sequence[tuple[UUID, FoundEvent]],
+    calendars: Mapping[str, UUID],
+    looked: Looked,
+    *,
+    vault: Vault,
+) -> None:
+    if fresh:
+        tx.execute(
+            insert(EVENTS),
+            [
+                {
+                    "id": event_id,
+                    "bots": stored_attachments(found),
+                    "bots_fetch": looked.fetch,
+                    **_columns(event_id, found, calendars, looked, vault=vault),
+                }
+                for event_id, found in fresh
+            ],
+        )
+
+
+def _update(
+    tx: Tx,
+    changed: Sequence[tuple[RowMapping, FoundEvent]],
+    calendars: Mapping[str, UUID],
+    looked: Looked,
+    *,
+    vault: Vault,
+) -> None:
+    for row, found in changed:
+        tx.execute(
+            update(EVENTS)
+            .where(EVENTS.c.id == row["id"])
+            .values(updated_at=func.now(), **_columns(row["id"], found, calendars, looked, vault=vault))
+        )
+
+
+def _note_seen(tx: Tx, rows: Sequence[RowMapping], looked: Looked) -> None:
+    """Remember that this look showed these events, readable or not: they are not missing."""
+    if rows:
+        tx.execute(
+            update(EVENTS)
+            .where(EVENTS.c.id.in_([row["id"] for row in rows]))
+            .values(fetch=func.greatest(EVENTS.c.fetch, looked.fetch))
+        )
+
+
+def _note_attachments(
+    tx: Tx, found: Sequence[FoundEvent], known: Mapping[str, RowMapping], looked: Looked
+) -> None:
+    """Remember which bots the provider shows on events we knew; ask for slots whose bot went missing."""
+    moved: list[UUID] = []
+    for one in found:
+        row = known.get(one.event.external_id)
+        if row is None:
+            continue
+        values: dict[str, Any] = {}
+        if one.updated_at > row["provider_updated_at"]:
+            values["provider_updated_at"] = one.updated_at
+        if looked.fetch > row["bots_fetch"]:
+            values |= {"bots": stored_attachments(one), "bots_fetch": looked.fetch}
+            if values["bots"] != row["bots"]:
+                moved.append(row["id"])
+        if values:
+            tx.execute(update(EVENTS).where(EVENTS.c.id == row["id"]).values(**values))
+    if moved:
+        slots = tx.execute(select(Want.slot_id).where(Want.event_id.in_(moved)).distinct())
+        due.ask(tx, Slot, list(slots.scalars()))
+
+
+def stored_attachments(found: FoundEvent) -> list[dict[str, Any]]:
+    """Return the provider's bots of an event as stored."""
+    return [{"bot_id": one.bot_id, "dedup_key": one.dedup_key} for one in found.attachments]
+
+
+def _tell(
+    tx: Tx,
+    ids: Sequence[UUID],
+    before: Mapping[UUID, dict[str, Any]],
+    looked: Looked,
+    *,
+    vault: Vault,
+) -> None:
+    after = load_events(tx, ids, vault=vault, redact=True)
+    emitted: list[Emitted] = []
+    for event_id in ids:
+        subject = subject_of("calendar_event", event_id)
+        old = before.get(event_id)
+        if old is None:
+            emitted.append(Emitted(Type.EVENT_CREATED, subject, looked.now, after[event_id]))
+            continue
+        previous = differences(old, after[event_id], ignoring=NOT_NEWS)
+        is_gone = after[event_id]["deleted"] and not old["deleted"]
+        kind = Type.EVENT_DELETED if is_gone else Type.EVENT_UPDATED
+        if previous:
+            emitted.append(
+                Emitted(kind, subject, looked.now, after[event_id], previous, tuple(sorted(previous)))
+            )
+    emit(tx, emitted)
+    _leave_trail(tx, ids, before, looked)
+
+
+def _leave_trail(
+    tx: Tx, ids: Sequence[UUID], before: Mapping[UUID, dict[str, Any]], looked: Looked
+) -> None:
+    if ids:
+        tx.execute(
+            insert(table_of(TrailEntry)),
+            [
+                {
+                    "event_id": event_id,
+                    "run_id": looked.run_id,
+                    "step": "synced",
+                    "facts": {"news": "changed" if event_id in before else "created"},
+                }
+                for event_id in ids
+            ],
+        )

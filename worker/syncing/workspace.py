@@ -1,0 +1,279 @@
+"""
+One listing of what changed in the whole workspace, for every calendar that is due.
+
+The cursor never passes a change that is not applied: it moves in the transaction that ends the run,
+to the newest change seen, and never past the moment the provider was first asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import structlog
+from sqlalchemy import case, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from models.db import Tx
+from models.tables import due
+from models.tables.base import new_id
+from models.tables.calendars import Calendar
+from models.tables.due import table_of
+from models.tables.events import CalendarEvent
+from models.tables.installation import Source
+from worker import jobs, metrics
+from worker.ports import CalendarSource, Page
+from worker.runtime import Runtime
+from worker.settling import settle
+from worker.storing import Looked, next_fetch, store_page
+from worker.syncing.runs import (
+    CALENDARS,
+    DELIVERIES,
+    IS_PLAIN,
+    RECALL,
+    RUNS,
+    Listing,
+    end_run,
+    stamp_deliveries,
+)
+from worker.turns import Outcome, still_mine, take_turn
+
+log = structlog.get_logger(__name__)
+
+SOURCES = table_of(Source)
+EVENTS = table_of(CalendarEvent)
+
+#: A listing begins a little before the cursor, because two changes a moment apart may have been stored
+#: in the other order; but with so few known events that it hardly costs a page.
+OVERLAP = timedelta(seconds=2)
+MOST_REPEATED = 50
+#: The same for a look that nobody notified us for: it finds what a lost or late notification hid.
+WIDE_OVERLAP = timedelta(minutes=10)
+MOST_REPEATED_WIDELY = 500
+#: Runs start at least this far apart, and wait until notifications have paused for a moment, though
+#: not for ever: so a burst becomes few listings, and a lone change is hardly kept waiting.
+SPACING = timedelta(seconds=1)
+PAUSE = timedelta(milliseconds=60)
+LONGEST_GATHERING = timedelta(seconds=3)
+CLOCK_WEAR_S = 0.01
+
+
+def sync_workspace(rt: Runtime) -> Outcome:
+    """
+    Serve every calendar that is due with one listing of what changed since the cursor.
+
+    Safe to call at any time; one such run is under way at once.
+    """
+    source = rt.recall
+    if source is None:
+        return Outcome.NOTHING_DUE
+    with rt.db.begin() as tx:
+        apart = _ask_for_due_calendars(tx)
+    for calendar_id in apart:
+        rt.bell.ring(jobs.SYNC_CALENDAR, str(calendar_id))
+    outcome = take_turn(rt, Source, RECALL, lambda claimed: _list_workspace(rt, source, claimed))
+    if outcome is Outcome.FINISHED:
+        rt.bell.ring(jobs.RELAY)
+    return outcome
+
+
+def _ask_for_due_calendars(tx: Tx) -> list[UUID]:
+    """Ask for a listing if a calendar waits for one; those that need a look of their own come back."""
+    is_waiting = select(CALENDARS.c.id).where(IS_PLAIN, due.is_due(table_of(Calendar))).limit(1)
+    tx.execute(upsert(SOURCES).values(name=RECALL).on_conflict_do_nothing())
+    if tx.execute(is_waiting).first() is not None:
+        pending = select(SOURCES.c.wanted > SOURCES.c.done).where(SOURCES.c.name == RECALL)
+        if not tx.execute(pending).scalar_one():
+            due.ask(tx, Source, [RECALL])
+    apart = select(CALENDARS.c.id).where(~IS_PLAIN, due.is_due(CALENDARS)).limit(50)
+    return list(tx.execute(apart).scalars())
+
+
+def _list_workspace(rt: Runtime, source: CalendarSource, claimed: due.Claim) -> None:
+    listing = Listing(run_id=new_id())
+    _gather(rt)
+    is_unasked = _take_asks(rt, claimed, listing) == 0
+    with rt.db.begin() as tx:
+        still_mine(tx, Source, claimed)
+        row = tx.execute(select(SOURCES).where(SOURCES.c.name == RECALL)).mappings().one()
+        db_now: datetime = tx.execute(select(func.clock_timestamp())).scalar_one()
+        if is_unasked and not _is_stale(row["listed_at"], db_now, rt):
+            due.finish(tx, Source, claimed)  # somebody else has just served those who asked
+            return
+        tx.execute(insert(RUNS).values(id=listing.run_id, source=RECALL, scope="workspace"))
+        cursor: datetime = row["cursor_at"] or db_now - timedelta(hours=1)
+        since = _before(tx, cursor, is_wide=is_unasked)
+    _list_pages(rt, source, claimed, listing, since=since)
+    _finish_workspace(rt, claimed, listing, cursor=cursor, begun_at=db_now)
+    settle(rt)
+
+
+def _is_stale(listed_at: datetime | None, db_now: datetime, rt: Runtime) -> bool:
+    period = min(rt.settings.reconcile_near, rt.settings.reconcile_all)
+    return listed_at is None or listed_at < db_now - period / 2
+
+
+def _before(tx: Tx, cursor: datetime, *, is_wide: bool) -> datetime:
+    """Say where a listing begins: the cursor less the overlap, or less where that is costly."""
+    overlap, most = (WIDE_OVERLAP, MOST_REPEATED_WIDELY) if is_wide else (OVERLAP, MOST_REPEATED)
+    known = (
+        select(EVENTS.c.provider_updated_at)
+        .where(EVENTS.c.provider_updated_at <= cursor)
+        .order_by(EVENTS.c.provider_updated_at.desc())
+        .offset(most)
+        .limit(1)
+    )
+    costly = tx.execute(known).scalar_one_or_none()
+    return max(cursor - overlap, costly) if costly is not None else cursor - overlap
+
+
+def _gather(rt: Runtime) -> None:
+    """Wait until a listing is worth it: some time after the last one, in a pause of notifications."""
+    newest = select(func.max(DELIVERIES.c.received_at)).where(DELIVERIES.c.source == RECALL)
+    listed = select(SOURCES.c.listed_at).where(SOURCES.c.name == RECALL)
+    waited = timedelta(0)
+    while waited < LONGEST_GATHERING:
+        with rt.db.begin() as tx:
+            db_now, listed_at, received_at = tx.execute(
+                select(func.clock_timestamp(), listed.scalar_subquery(), newest.scalar_subquery())
+            ).one()
+        waits = [SPACING - (db_now - listed_at)] if listed_at else []
+        waits += [PAUSE - (db_now - received_at)] if received_at else []
+        wait = min(max([timedelta(0), *waits]), LONGEST_GATHERING - waited)
+        if wait <= timedelta(0):
+            return
+        rt.sleep(wait.total_seconds())
+        waited += wait
+
+
+def _take_asks(rt: Runtime, claimed: due.Claim, listing: Listing) -> int:
+    """Note which asks the pass that starts now will have served, and stamp their deliveries."""
+    with rt.db.begin() as tx:
+        still_mine(tx, Source, claimed)
+        found = tx.execute(
+            select(CALENDARS.c.id, CALENDARS.c.wanted, CALENDARS.c.asked_at, CALENDARS.c.external_id)
+            .where(IS_PLAIN, CALENDARS.c.wanted > CALENDARS.c.done, CALENDARS.c.parked_at.is_(None))
+            .order_by(CALENDARS.c.id)
+        ).all()
+        for calendar_id, wanted, asked_at, _ in found:
+            listing.asks[calendar_id] = wanted
+            listing.notified.setdefault(calendar_id, asked_at)
+        refs = [row.external_id for row in found]
+        stamp_deliveries(tx, refs, listing.run_id)
+    return len(found)
+
+
+def _list_pages(
+    rt: Runtime, source: CalendarSource, claimed: due.Claim, listing: Listing, *, since: datetime
+) -> None:
+    notified_at = min(listing.notified.values(), default=None)
+    pages = source.changes(since)
+    while True:
+        with rt.db.begin() as tx:
+            fetch = next_fetch(tx)
+            if listing.asked_at is None:
+                listing.asked_at = tx.execute(select(func.clock_timestamp())).scalar_one()
+        page = next(pages, None)
+        if page is None:
+            return
+        looked = Looked(RECALL, fetch, listing.run_id, rt.now(), notified_at)
+        with rt.db.begin() as tx:
+            answered_at: datetime = tx.execute(select(func.clock_timestamp())).scalar_one()
+            still_mine(tx, Source, claimed)
+            stored = store_page(tx, page, looked, vault=rt.vault)
+        if listing.pages == 0:
+            listing.served_at = page.served_at
+        listing.pages += 1
+        listing.changes += stored.changed
+        if stored.newest_at is not None:
+            listing.newest_at = max(stored.newest_at, listing.newest_at or stored.newest_at)
+        had_happened = _newest_that_had_happened(page, answered_at)
+        if had_happened is not None:
+            # Their clock cannot be further behind ours than this.
+            ahead = had_happened - answered_at
+            listing.clock_ahead = max(ahead, listing.clock_ahead or ahead)
+
+
+def _newest_that_had_happened(page: Page, answered_at: datetime) -> datetime | None:
+    """Return the newest version on a page that is not ahead of the provider's clock, or else of ours."""
+    shown = page.served_at
+    until = answered_at if shown is None else shown + timedelta(seconds=1)  # it shows whole seconds
+    return max((found.updated_at for found in page.events if found.updated_at < until), default=None)
+
+
+def _finish_workspace(
+    rt: Runtime, claimed: due.Claim, listing: Listing, *, cursor: datetime, begun_at: datetime
+) -> None:
+    with rt.db.begin() as tx:
+        still_mine(tx, Source, claimed)
+        known = tx.execute(select(SOURCES.c.clock_ahead_s).where(SOURCES.c.name == RECALL)).scalar_one()
+        read_at = _read_at(listing, known) or cursor
+        tx.execute(
+            update(SOURCES)
+            .where(SOURCES.c.name == RECALL)
+            .values(
+                listed_at=begun_at,
+                cursor_at=max(cursor, min(listing.newest_at or cursor, read_at)),
+                clock_ahead_s=_clock_ahead(listing, known),
+            )
+        )
+        _serve(tx, listing.asks)
+        end_run(tx, listing)
+        due.finish(tx, Source, claimed)
+    now = rt.now()
+    for asked_at in listing.notified.values():
+        metrics.SYNC_LAG.observe(max(0.0, (now - asked_at).total_seconds()))
+    log.info(
+        "workspace_listed",
+        run_id=str(listing.run_id),
+        calendars=len(listing.asks),
+        pages=listing.pages,
+        changes=listing.changes,
+    )
+
+
+def _read_at(listing: Listing, known_ahead_s: float | None) -> datetime | None:
+    """
+    Say when, by the provider's clock, the listing's first page was surely not yet read.
+
+    A change made after that may have slipped from a page to come to one already read; the next
+    listing begins no later. The provider's `Date` shows whole seconds, the versions we read tell
+    its clock more finely: it was at least that far ahead of ours when we asked.
+    """
+    known = [] if known_ahead_s is None else [timedelta(seconds=known_ahead_s)]
+    aheads = [*known, *([listing.clock_ahead] if listing.clock_ahead is not None else [])]
+    asked_at = listing.asked_at
+    if asked_at is None:
+        return None
+    read_at = asked_at + max(aheads) if aheads else asked_at
+    if listing.served_at is None:
+        return min(read_at, asked_at)
+    return min(max(read_at, listing.served_at), listing.served_at + timedelta(seconds=1))
+
+
+def _clock_ahead(listing: Listing, known_s: float | None) -> float | None:
+    """Remember the finer of two bounds; an old one wears off, for clocks are set and drift."""
+    if listing.clock_ahead is None:
+        return known_s
+    seen: float = listing.clock_ahead.total_seconds()
+    return seen if known_s is None else max(seen, known_s - CLOCK_WEAR_S)
+
+
+def _serve(tx: Tx, asks: Mapping[UUID, int]) -> None:
+    for calendar_id in sorted(asks):
+        seen = asks[calendar_id]
+        more = CALENDARS.c.wanted > seen
+        tx.execute(
+            update(CALENDARS)
+            .where(CALENDARS.c.id == calendar_id)
+            .values(
+                done=func.greatest(CALENDARS.c.done, seen),
+                last_synced_at=func.now(),
+                asked_at=case((more, func.now()), else_=CALENDARS.c.asked_at),
+                due_at=func.now(),
+                tries=0,
+                crashes=0,
+                last_error=None,
+            )
+        )

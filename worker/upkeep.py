@@ -1,0 +1,296 @@
+"""
+What has to happen although nobody asked: ring for what is due, look without being told, tidy up.
+
+One process at a time does this, under a lease in the database; every worker stands by for it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import structlog
+from sqlalchemy import and_, delete, func, or_, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.sql.expression import Executable
+
+from models.db import Tx
+from models.domain.rules import Reason
+from models.tables import due
+from models.tables.calendars import Calendar
+from models.tables.due import table_of
+from models.tables.events import CalendarEvent, QuarantinedEvent
+from models.tables.inbox import Delivery
+from models.tables.installation import Heartbeat, Lease, Source
+from models.tables.outbox import Endpoint
+from models.tables.slots import Slot, Want
+from models.tables.trail import SyncRun, TrailEntry
+from worker import jobs, outbox
+from worker.access import forget_requests
+from worker.deciding import lock_events
+from worker.runtime import Runtime
+from worker.settling import calendars_with_first
+from worker.sweeping import find_calendars, sweep_bots
+from worker.syncing import IS_PLAIN, RECALL
+
+log = structlog.get_logger(__name__)
+
+CALENDARS = table_of(Calendar)
+EVENTS = table_of(CalendarEvent)
+SLOTS = table_of(Slot)
+SOURCES = table_of(Source)
+LEASES = table_of(Lease)
+
+TICK = timedelta(milliseconds=500)
+LEASE = timedelta(seconds=10)
+#: The same ring is not repeated sooner: the job may be waiting in the broker already.
+RING_AGAIN = timedelta(seconds=3)
+MOST_RINGS = 200
+FULL_LISTING_EVERY = timedelta(days=1)
+SWEEP_EVERY = timedelta(minutes=5)
+TIDY_EVERY = timedelta(hours=1)
+REVIVE_AFTER = timedelta(hours=1)
+#: Recall keeps events for 60 days (docs.recall.ai, calendar integration FAQ); so do we, and the rest for less.
+KEEP_EVENTS = timedelta(days=60)
+KEEP_DELIVERIES = timedelta(days=14)
+KEEP_TRAIL = timedelta(days=30)
+KEEP_OUTBOX = timedelta(days=30)
+#: What ended longer ago has long been marked; it keeps the search for it short.
+LONGEST_UNMARKED = timedelta(days=7)
+#: Why an event is no occurrence that the next one of its series waits for.
+OUT_OF_THE_WAY = (Reason.ENDED, Reason.DELETED, Reason.CANCELLED, Reason.DISCONNECTED)
+
+
+@dataclass(slots=True)
+class Upkeep:
+    """The loop of one process, and what it remembers between two ticks."""
+
+    rt: Runtime
+    name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
+    rung: dict[tuple[str, str | None], datetime] = field(default_factory=dict)
+    done_at: dict[str, datetime] = field(default_factory=dict)
+
+    def keep_up(self, stop: threading.Event) -> None:
+        """Tick until told to stop; a failing tick is logged and the next one comes."""
+        while not stop.wait(TICK.total_seconds()):
+            try:
+                self.tick()
+            except SQLAlchemyError as unreachable:
+                log.warning("upkeep_without_database", error=type(unreachable).__name__)
+            except Exception:
+                log.exception("upkeep_failed")
+        self._release()
+
+    def tick(self) -> bool:
+        """Do what is due now, if the duty is ours; False when somebody else has it."""
+        with self.rt.db.begin() as tx:
+            _beat(tx, self.name)
+            if not _hold(tx, self.name):
+                return False
+            rings = _due_rings(tx)
+            if outbox.is_waiting(tx, has_publisher=self.rt.publisher is not None):
+                rings.append((jobs.RELAY, None))
+        for job, row_id in rings:
+            self._ring(job, row_id)
+        self._every(timedelta(seconds=5), "ended", self._mark_ended)
+        self._every(timedelta(seconds=5), "crashed", self._park_crashed)
+        self._every(timedelta(minutes=1), "revive", self._revive)
+        if self.rt.recall is not None:
+            self._every(timedelta(seconds=5), "look", self._look_unasked)
+            self._every(self.rt.settings.reconcile_all, "calendars", lambda: find_calendars(self.rt))
+        if self.rt.bots is not None:
+            self._every(SWEEP_EVERY, "bots", lambda: sweep_bots(self.rt))
+        self._every(TIDY_EVERY, "tidy", self._tidy)
+        return True
+
+    def _every(self, period: timedelta, duty: str, perform: Callable[[], object]) -> None:
+        now = self.rt.now()
+        last = self.done_at.get(duty)
+        if last is None or now - last >= period:
+            self.done_at[duty] = now
+            perform()
+
+    def _ring(self, job: str, row_id: str | None) -> None:
+        now = self.rt.now()
+        if now - self.rung.get((job, row_id), now - RING_AGAIN) >= RING_AGAIN or row_id is None:
+            self.rung[job, row_id] = now
+            self.rt.bell.ring(job, row_id)
+        if len(self.rung) > 50 * MOST_RINGS:
+            self.rung = {ring: at for ring, at in self.rung.items() if now - at < RING_AGAIN}
+
+    def _mark_ended(self) -> None:
+        """Have the decisions about meetings that are over, and about what follows them, made again."""
+        now = self.rt.now()
+        with self.rt.db.begin() as tx:
+            over = select(EVENTS.c.id).where(EVENTS.c.is_wanted, EVENTS.c.end_at <= now)
+            ids = set(tx.execute(over).scalars())
+            if firsts := calendars_with_first(tx):
+                # An occurrence that is over makes way for the next one, whether it had a bot or not.
+                of_series = select(EVENTS.c.id).where(
+                    EVENTS.c.calendar_id.in_(firsts),
+                    EVENTS.c.series_id.is_not(None),
+                    EVENTS.c.start_at.between(now - LONGEST_UNMARKED, now),
+                    EVENTS.c.end_at <= now,
+                    EVENTS.c.reason.not_in(OUT_OF_THE_WAY),
+                )
+                ids |= set(tx.execute(of_series).scalars())
+            locked = [row["id"] for row in lock_events(tx, ids)]
+            tx.execute(update(EVENTS).where(EVENTS.c.id.in_(locked)).values(unsettled=True))
+
+    def _park_crashed(self) -> None:
+        with self.rt.db.begin() as tx:
+            for row in (Calendar, Slot, Endpoint, Source):
+                for row_id in due.park_crashed(tx, row):
+                    log.error("row_parked", kind=row.__name__, row_id=str(row_id), error="crashes")
+
+    def _revive(self) -> None:
+        """
+        Try again what an outage has set aside: rows that failed too often, an hour after they did.
+
+        What was refused, or kills its worker, waits for a person (`punctual revive`).
+        """
+        with self.rt.db.begin() as tx:
+            for row in (Calendar, Slot, Endpoint):
+                table = due.table_of(row)
+                failed = select(due.key_of(table)).where(
+                    table.c.parked_at < func.now() - REVIVE_AFTER, table.c.tries >= due.MOST_TRIES
+                )
+                revived = list(tx.execute(failed.limit(MOST_RINGS)).scalars())
+                if due.ask(tx, row, revived, now=True):
+                    log.warning("rows_revived", kind=row.__name__, rows=len(revived))
+
+    def _look_unasked(self) -> None:
+        """Ask for a look at what nobody notified us about; see the two RECONCILE settings."""
+        settings = self.rt.settings
+        with self.rt.db.begin() as tx:
+            now = self.rt.now()
+            soon = exists_meeting_before(tx, now + timedelta(hours=2), now=now)
+            period = settings.reconcile_near if soon else settings.reconcile_all
+            stale = tx.execute(
+                select(SOURCES.c.name).where(
+                    SOURCES.c.name == RECALL,
+                    SOURCES.c.wanted == SOURCES.c.done,
+                    or_(SOURCES.c.listed_at.is_(None), SOURCES.c.listed_at < func.now() - period),
+                )
+            ).scalars()
+            due.ask(tx, Source, list(stale))
+            # Everything waits for this row: set aside in a long outage, it is tried again by itself.
+            set_aside = tx.execute(
+                select(SOURCES.c.name).where(SOURCES.c.parked_at < func.now() - settings.reconcile_all)
+            ).scalars()
+            due.ask(tx, Source, list(set_aside), now=True)
+            daily = tx.execute(
+                select(CALENDARS.c.id)
+                .where(
+                    IS_PLAIN,
+                    or_(
+                        CALENDARS.c.last_full_at.is_(None),
+                        CALENDARS.c.last_full_at < func.now() - FULL_LISTING_EVERY,
+                    ),
+                )
+                .order_by(CALENDARS.c.last_full_at.asc().nulls_first())
+                .limit(1)
+            ).scalars()
+            self._relist(tx, list(daily))
+
+    def _relist(self, tx: Tx, ids: list[UUID]) -> None:
+        if ids:
+            tx.execute(update(CALENDARS).where(CALENDARS.c.id.in_(ids)).values(needs_full=True))
+            due.ask(tx, Calendar, ids)
+
+    def _tidy(self) -> None:
+        now = self.rt.now()
+        with self.rt.db.begin() as tx:
+            tx.execute(delete(EVENTS).where(EVENTS.c.end_at < now - KEEP_EVENTS, ~EVENTS.c.is_wanted))
+            tx.execute(
+                delete(Delivery).where(
+                    Delivery.received_at < now - KEEP_DELIVERIES,
+                    Delivery.state.in_(["done", "ignored", "quarantined"]),
+                )
+            )
+            tx.execute(delete(TrailEntry).where(TrailEntry.at < now - KEEP_TRAIL))
+            tx.execute(delete(SyncRun).where(SyncRun.started_at < now - KEEP_TRAIL))
+            tx.execute(delete(QuarantinedEvent).where(QuarantinedEvent.last_seen_at < now - KEEP_TRAIL))
+            still_wanted = select(Want.slot_id)
+            tx.execute(
+                delete(SLOTS).where(
+                    SLOTS.c.ends_at < now - KEEP_EVENTS, SLOTS.c.id.not_in(still_wanted)
+                )
+            )
+        with self.rt.db.begin() as tx:
+            forget_requests(tx)
+            outbox.prune(tx, now - KEEP_OUTBOX, keep_unpublished=self.rt.publisher is not None)
+
+    def _release(self) -> None:
+        try:
+            with self.rt.db.begin() as tx:
+                tx.execute(
+                    delete(LEASES).where(LEASES.c.name == "upkeep", LEASES.c.holder == self.name)
+                )
+                tx.execute(delete(Heartbeat).where(Heartbeat.worker == self.name))
+        except SQLAlchemyError:
+            log.debug("upkeep_not_released")
+
+
+def exists_meeting_before(tx: Tx, instant: datetime, *, now: datetime) -> bool:
+    """Say whether some followed event with a link starts before *instant* and is not over."""
+    found = tx.execute(
+        select(EVENTS.c.id)
+        .where(EVENTS.c.is_wanted, EVENTS.c.start_at < instant, EVENTS.c.end_at > now)
+        .limit(1)
+    )
+    return found.first() is not None
+
+
+def _beat(tx: Tx, name: str) -> None:
+    tx.execute(
+        upsert(Heartbeat)
+        .values(worker=name)
+        .on_conflict_do_update(index_elements=["worker"], set_={"seen_at": func.clock_timestamp()})
+    )
+
+
+def _hold(tx: Tx, name: str) -> bool:
+    held = tx.execute(
+        upsert(LEASES)
+        .values(name="upkeep", holder=name, lease_until=func.clock_timestamp() + LEASE)
+        .on_conflict_do_update(
+            index_elements=["name"],
+            set_={"holder": name, "lease_until": func.clock_timestamp() + LEASE},
+            where=or_(LEASES.c.holder == name, LEASES.c.lease_until < func.clock_timestamp()),
+        )
+        .returning(LEASES.c.holder)
+    )
+    return held.first() is not None
+
+
+def _due_rings(tx: Tx) -> list[tuple[str, str | None]]:
+    """List what to ring for, the bots of the soonest meetings first."""
+    rings: list[tuple[str, str | None]] = []
+    calendars = table_of(Calendar)
+    is_due = due.is_due(calendars)
+    plain = select(calendars.c.id).where(is_due, IS_PLAIN).limit(1)
+    sources = due.list_due(tx, Source, limit=1)
+    if sources or tx.execute(plain).first() is not None:
+        rings.append((jobs.SYNC_WORKSPACE, None))
+    own = select(calendars.c.id).where(and_(is_due, ~IS_PLAIN)).order_by(calendars.c.due_at).limit(50)
+    rings += [(jobs.SYNC_CALENDAR, str(row_id)) for row_id in tx.execute(own).scalars()]
+    slots = due.list_due(tx, Slot, limit=MOST_RINGS, first=(SLOTS.c.start_at,))
+    rings += [(jobs.RECONCILE, str(row_id)) for row_id in slots]
+    rings += [(jobs.POST, str(row_id)) for row_id in due.list_due(tx, Endpoint, limit=MOST_RINGS)]
+    for job, question in _QUESTIONS.items():
+        if tx.execute(question).first() is not None:
+            rings.append((job, None))
+    return rings
+
+
+_QUESTIONS: dict[str, Executable] = {
+    jobs.SETTLE: select(EVENTS.c.id).where(EVENTS.c.unsettled).limit(1),
+    jobs.TAKE_IN: text("SELECT 1 FROM deliveries WHERE state = 'stored' AND run_id IS NULL LIMIT 1"),
+}
