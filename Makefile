@@ -6,7 +6,10 @@ LOCK := deploy/requirements.txt
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint bench lock clean
+.PHONY: help run demo test lint bench simulate crashes faults storm mutants fuzz lock clean
+SEEDS ?= 2000
+MINUTES ?= 20
+EXECUTIONS ?= 1000000
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -39,6 +42,24 @@ lint: $(STAMP)  ## ruff, mypy strict, import contracts
 
 bench: $(STAMP)  ## measurements, side by side in one run
 	@$(BIN)/python -m tests.bench
+
+simulate: $(STAMP)  ## SEEDS=2000 simulated installations, every fault at every step
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --processes 2
+
+crashes: $(STAMP)  ## kill a process at every commit and every external call, once each
+	@$(BIN)/python -m tests.faults.crash_points
+
+faults: $(STAMP)  ## break database, brokers, provider, clocks, disks, one after the other
+	@$(BIN)/python -m tests.faults
+
+storm: $(STAMP)  ## all of it at once, for MINUTES=20
+	@$(BIN)/python -m tests.faults.storm --minutes $(MINUTES)
+
+mutants: $(STAMP)  ## plant bugs and see each found
+	@$(BIN)/python -m tests.mutants
+
+fuzz: $(STAMP)  ## EXECUTIONS=1000000 mangled inputs
+	@$(BIN)/python -m tests.badinput.fuzz --executions $(EXECUTIONS)
 
 lock:  ## renew the locked dependencies (needs uv)
 	uv lock

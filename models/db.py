@@ -15,6 +15,9 @@ SyncUrl = NewType("SyncUrl", str)
 #: Bounds every statement so that a hanging database becomes an error, not a hanging process.
 STATEMENT_TIMEOUT_MS = 15_000
 CONNECT_TIMEOUT_S = 3
+#: A server that has vanished is noticed in 15 s also by who only waits for its answer; the kernel's own
+#: default is two hours.
+KEEPALIVES = {"keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 2}
 
 
 def driver_url(url: str) -> SyncUrl:
@@ -45,10 +48,12 @@ def make_engine(
         pool_timeout=CONNECT_TIMEOUT_S,
         pool_pre_ping=True,
         pool_use_lifo=True,
+        hide_parameters=True,  # else every error quotes what people write about their meetings
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_S,
             "options": options,
             "application_name": "punctual",
             "tcp_user_timeout": 10_000,
+            **KEEPALIVES,
         },
     )

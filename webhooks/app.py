@@ -5,12 +5,12 @@ they are. The only place in `webhooks` that knows all of them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 import structlog
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,6 +24,7 @@ from webhooks.health import health_routes
 from webhooks.metrics import metrics_route
 from webhooks.problems import problem
 from webhooks.receive import RETRY_AFTER_S, Receiver
+from webhooks.reception import Shortcut
 from webhooks.writer import Writer
 from worker.runtime import Runtime
 from worker.settings import signing_key
@@ -50,6 +51,8 @@ class App(Starlette):
     """Starlette, past which the receiver's one path goes: its exact bytes, on the shortest way."""
 
     receiver: Receiver
+    #: The server answers these itself where it can: without a task and the long way through ASGI.
+    shortcuts: Mapping[bytes, Shortcut]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope.get("raw_path") == RECALL_PATH:
@@ -94,6 +97,7 @@ def create_app(rt: Runtime, *, ring: Callable[[str, str | None], None] | None = 
     )
     app.router.redirect_slashes = False
     app.receiver = receiver
+    app.shortcuts = {RECALL_PATH: receiver}
     return app
 
 
@@ -109,7 +113,7 @@ def _refuse(_request: Request, refused: Exception) -> Response:
 
 
 def _fail(request: Request, failure: Exception) -> Response:
-    if isinstance(failure, OperationalError | InterfaceError | PoolExhausted):
+    if isinstance(failure, OperationalError | InterfaceError | InternalError | PoolExhausted):
         response = problem(HTTPStatus.SERVICE_UNAVAILABLE, code="database_unavailable")
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
         return response

@@ -33,7 +33,8 @@ _newest_revision = cache(newest_revision)
 def health_routes(rt: Runtime, *, is_writing: Callable[[], bool]) -> list[Route]:
     """Return the routes that say how we are; *is_writing* whether the receiver can store deliveries."""
 
-    def alive(_request: Request) -> Response:
+    async def alive(_request: Request) -> Response:
+        # Not in a thread: all of those may be waiting for a database that hangs.
         return JSONResponse({"status": "ok"})
 
     def ready(_request: Request) -> Response:

@@ -68,7 +68,7 @@ def _oldest_due() -> Executable:
     return union_all(
         *(
             select(literal(kind), func.coalesce(waited[kind], 0)).where(
-                table.c.wanted > table.c.done,
+                table.c.is_pending,
                 table.c.parked_at.is_(None),
                 table.c.due_at <= func.clock_timestamp(),
             )
@@ -82,7 +82,7 @@ def _parked() -> Executable:
     return union_all(
         *(
             select(literal(kind), func.count()).where(
-                table.c.parked_at.is_not(None), table.c.wanted > table.c.done
+                table.c.parked_at.is_not(None), table.c.is_pending
             )
             for kind, table in tables.items()
         )

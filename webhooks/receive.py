@@ -32,7 +32,13 @@ from webhooks.payloads import (
     parse,
 )
 from webhooks.problems import PROBLEM_JSON, problem_body
-from webhooks.verify import SIGNATURE_HEADERS, AmbiguousSignature, read_signature, verify
+from webhooks.verify import (
+    SIGNATURE_HEADERS,
+    AmbiguousSignature,
+    Signed,
+    read_signature,
+    verify,
+)
 from webhooks.writer import Verdict, Writer
 from worker import jobs, metrics
 from worker.errors import VerificationFailed
@@ -57,6 +63,20 @@ class Answer:
     start: Message
     body: Message
     counted: Counter
+
+    @property
+    def status(self) -> int:
+        return int(self.start["status"])
+
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        found: Sequence[tuple[bytes, bytes]] = self.start["headers"]
+        return found
+
+    @property
+    def content(self) -> bytes:
+        found: bytes = self.body["body"]
+        return found
 
 
 class ClientGone(Exception):
@@ -112,7 +132,56 @@ class Receiver:
         await send(answer.start if not _is_held_back(scope, answer) else _closing(answer.start))
         await send(answer.body)
 
+    def admit(self, scope: Scope) -> Signed | None:
+        """Judge by the head alone: what is signed as it should be may be answered by `answer_to`."""
+        try:
+            found = self._read_head(scope)
+        except Exception:  # whatever it is, the long way meets it again, answers and logs it
+            return None
+        return found if isinstance(found, Signed) else None
+
+    def answer_to(
+        self, signed: Signed, scope: Scope, body: bytes, reply: Callable[[Answer], None]
+    ) -> None:
+        """Judge an admitted request by its whole body; *reply* is called once, now or after the commit."""
+
+        def settled(verdict: Verdict) -> None:
+            answer = self._answer_of(verdict, arrival)
+            answer.counted.inc()
+            reply(answer)
+
+        try:
+            verify(signed, body, self._keys)
+            arrival = arrival_of(signed.message_id, body)
+        except VerificationFailed:
+            refusal = self._refuse_unsigned(scope)
+        except Exception:
+            log.exception("receiver_failed")
+            refusal = self._failed
+        else:
+            self._writer.put(arrival, settled)
+            return
+        refusal.counted.inc()
+        reply(refusal)
+
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        try:
+            signed = self._read_head(scope)
+            if isinstance(signed, Answer):
+                return signed
+            body = await _read_body(receive)
+            verify(signed, body, self._keys)
+        except AmbiguousSignature:
+            return self._ambiguous
+        except VerificationFailed:
+            return self._refuse_unsigned(scope)
+        except BodyTooLarge:
+            return self._too_large
+        arrival = arrival_of(signed.message_id, body)
+        return self._answer_of(await self._writer.store(arrival), arrival)
+
+    def _read_head(self, scope: Scope) -> Signed | Answer:
+        """Read who says to have signed it, or say why that does not matter; raises as `read_signature`."""
         if scope["method"] != "POST":
             return self._bad_method
         signature: list[tuple[bytes, bytes]] = []
@@ -127,20 +196,12 @@ class Receiver:
         if not self._keys:
             self._alert()
             return self._unconfigured
-        try:
-            signed = read_signature(signature, now=self._now().timestamp())
-            body = await _read_body(receive)
-            verify(signed, body, self._keys)
-        except AmbiguousSignature:
-            return self._ambiguous
-        except VerificationFailed:
-            return self._too_many if self._strikes.are_too_many(scope["client"]) else self._unsigned
-        except BodyTooLarge:
-            return self._too_large
-        return await self._keep(arrival_of(signed.message_id, body))
+        return read_signature(signature, now=self._now().timestamp())
 
-    async def _keep(self, arrival: Arrival) -> Answer:
-        verdict = await self._writer.store(arrival)
+    def _refuse_unsigned(self, scope: Scope) -> Answer:
+        return self._too_many if self._strikes.are_too_many(scope["client"]) else self._unsigned
+
+    def _answer_of(self, verdict: Verdict, arrival: Arrival) -> Answer:
         if verdict is Verdict.UNAVAILABLE:
             return self._unavailable
         if arrival.state == "quarantined":

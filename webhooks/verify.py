@@ -99,6 +99,8 @@ def verify(signed: Signed, body: bytes, keys: Sequence[bytes]) -> None:
 
 
 def _well_formed(header: bytes) -> list[bytes]:
+    if b" " not in header and header.startswith(_VERSION):
+        return [header[len(_VERSION) :]]
     entries = [entry for entry in header.split(b" ") if entry]
     if len(entries) > MOST_SIGNATURES:
         msg = "too many signatures"

@@ -14,8 +14,7 @@ import contextlib
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from time import monotonic
@@ -55,8 +54,9 @@ class Verdict(Enum):
 @dataclass(slots=True, eq=False)
 class _Waiting:
     arrival: Arrival
-    verdict: asyncio.Future[Verdict]
+    settled: Callable[[Verdict], None]
     until: float
+    is_answered: bool = False
 
 
 class Writer:
@@ -106,7 +106,7 @@ class Writer:
             await asyncio.to_thread(self._thread.join, self._patience_s + 1)
         if self._tick is not None:
             self._tick.cancel()
-        self._answer((late, Verdict.UNAVAILABLE) for late in self._unanswered)
+        self._answer(self._unanswered, Verdict.UNAVAILABLE)
 
     @property
     def is_writing(self) -> bool:
@@ -115,28 +115,51 @@ class Writer:
 
     async def store(self, arrival: Arrival) -> Verdict:
         """Return once the delivery is committed, or was before, or cannot be in time."""
+        verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        waiting = self._put(
+            arrival, lambda found: None if verdict.done() else verdict.set_result(found)
+        )
+        if waiting is None:
+            return Verdict.UNAVAILABLE
+        try:
+            return await verdict
+        finally:
+            self._forget(waiting)
+
+    def put(self, arrival: Arrival, settled: Callable[[Verdict], None]) -> None:
+        """Have *settled* called on the event loop when `store` would return, or at once if that is now."""
+        if self._put(arrival, settled) is None:
+            settled(Verdict.UNAVAILABLE)
+
+    # On the event loop
+
+    def _put(self, arrival: Arrival, settled: Callable[[Verdict], None]) -> _Waiting | None:
+        """Hand a delivery over to the writer; None when there is no room or nobody who writes."""
         size = len(arrival.body)
         is_full = self._count >= MOST_WAITING or self._bytes + size > MOST_WAITING_BYTES
-        if is_full or self._loop is None or not self.is_writing:
-            return Verdict.UNAVAILABLE
-        waiting = _Waiting(arrival, self._loop.create_future(), monotonic() + self._patience_s)
+        if is_full or not self.is_writing:
+            return None
+        waiting = _Waiting(arrival, settled, monotonic() + self._patience_s)
         self._count += 1
         self._bytes += size
         self._unanswered.append(waiting)
         self._waiting.put(waiting)
-        try:
-            return await waiting.verdict
-        finally:
-            self._count -= 1
-            self._bytes -= size
+        return waiting
 
-    # On the event loop
+    def _forget(self, waiting: _Waiting) -> bool:
+        """Stop waiting; False when an answer had been given, or nobody waited any more, before."""
+        if waiting.is_answered:
+            return False
+        waiting.is_answered = True
+        self._count -= 1
+        self._bytes -= len(waiting.arrival.body)
+        return True
 
-    def _answer(self, verdicts: Iterable[tuple[_Waiting, Verdict]]) -> int:
+    def _answer(self, those: Iterable[_Waiting], verdict: Verdict) -> int:
         answered = 0
-        for waiting, verdict in verdicts:
-            if not waiting.verdict.done():
-                waiting.verdict.set_result(verdict)
+        for waiting in those:
+            if self._forget(waiting):
+                waiting.settled(verdict)
                 answered += 1
         return answered
 
@@ -144,10 +167,10 @@ class Writer:
         now = monotonic()
         late: list[_Waiting] = []
         while self._unanswered and (
-            self._unanswered[0].verdict.done() or self._unanswered[0].until <= now
+            self._unanswered[0].is_answered or self._unanswered[0].until <= now
         ):
             late.append(self._unanswered.popleft())
-        if lost := self._answer((waiting, Verdict.UNAVAILABLE) for waiting in late):
+        if lost := self._answer(late, Verdict.UNAVAILABLE):
             log.error("commit_took_too_long", deliveries=lost)
         began_at = self._began_at
         if began_at is not None and now - began_at > self._patience_s:
@@ -170,7 +193,7 @@ class Writer:
                 self._write(group)
             except Exception:
                 log.exception("writer_failed", deliveries=len(group))
-                self._settle([(waiting, Verdict.UNAVAILABLE) for waiting in group])
+                self._settle(group, Verdict.UNAVAILABLE)
             self._began_at = None
         self._inbox.close()
 
@@ -181,7 +204,7 @@ class Writer:
             waiting = self._waiting.get()
             if waiting is None:
                 return group, True
-            if not waiting.verdict.done():  # else nobody waits for it any more
+            if not waiting.is_answered:  # else nobody waits for it any more
                 group.append(waiting)
                 size += len(waiting.arrival.body)
             if self._waiting.empty() or len(group) >= MOST_TOGETHER or size >= MOST_TOGETHER_BYTES:
@@ -194,10 +217,31 @@ class Writer:
         firsts = list(first_by_id.values())
         stored = self._commit(firsts)
         if stored is None:
-            self._settle([(waiting, Verdict.UNAVAILABLE) for waiting in group])
-            return
+            self._settle(group, Verdict.UNAVAILABLE)
+        elif len(firsts) == len(group) and not (stored.repeated or stored.left_out):
+            self._settle(group, Verdict.STORED)
+        else:
+            self._settle_apart(group, first_by_id, stored)
+        if stored is not None and self._ring is not None:
+            for job in stored.rings:
+                self._ring(job, None)
+
+    def _settle_apart(
+        self, group: Sequence[_Waiting], first_by_id: Mapping[str, Arrival], stored: Stored
+    ) -> None:
+        """Answer a group of which some had been there before, or were left out."""
+        firsts = list(first_by_id.values())
         left_out = {arrival.message_id for arrival in firsts if arrival.id in stored.left_out}
-        self._settle([(waiting, _verdict(waiting.arrival, stored, left_out)) for waiting in group])
+        by_verdict: dict[Verdict, list[_Waiting]] = {verdict: [] for verdict in Verdict}
+        for waiting in group:
+            arrival = waiting.arrival
+            is_new = first_by_id[arrival.message_id] is arrival and arrival.id not in stored.repeated
+            verdict = Verdict.STORED if is_new else Verdict.REPEATED
+            if arrival.message_id in left_out:
+                verdict = Verdict.UNAVAILABLE
+            by_verdict[verdict].append(waiting)
+        for verdict, those in by_verdict.items():
+            self._settle(those, verdict)
         if left_out:
             metrics.CALENDARS_BUSY.inc(len(left_out))
             log.warning("calendars_busy", source=self._source, deliveries=len(left_out))
@@ -207,9 +251,6 @@ class Writer:
                 # Somebody who knows the secret says two things under one name.
                 log.warning("delivery_body_differs", source=self._source, message_id=arrival.message_id)
                 metrics.DELIVERIES_DIFFERING.labels(self._source).inc()
-        if self._ring is not None:
-            for job in stored.rings:
-                self._ring(job, None)
 
     def _commit(self, arrivals: Sequence[Arrival]) -> Stored | None:
         began_at = monotonic()
@@ -236,13 +277,7 @@ class Writer:
                 "commit_failed", deliveries=deliveries, error=f"{type(failure).__name__}: {failure}"
             )
 
-    def _settle(self, verdicts: Sequence[tuple[_Waiting, Verdict]]) -> None:
+    def _settle(self, those: Sequence[_Waiting], verdict: Verdict) -> None:
         assert self._loop is not None
         with contextlib.suppress(RuntimeError):  # the loop is gone, and everybody who waited with it
-            self._loop.call_soon_threadsafe(self._answer, verdicts)
-
-
-def _verdict(arrival: Arrival, stored: Stored, left_out: AbstractSet[str]) -> Verdict:
-    if arrival.id in stored.new:
-        return Verdict.STORED
-    return Verdict.UNAVAILABLE if arrival.message_id in left_out else Verdict.REPEATED
+            self._loop.call_soon_threadsafe(self._answer, those, verdict)

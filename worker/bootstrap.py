@@ -24,7 +24,7 @@ from models.sealing import Vault, new_key, read_keys
 from models.tables.calendars import Calendar
 from models.tables.due import table_of
 from models.tables.installation import Installation
-from worker import metrics
+from worker import failpoints, metrics
 from worker.access import ensure_admin_key
 from worker.app import CeleryBell, DatabaseBell, make_celery
 from worker.budgets import SharedBudgets
@@ -66,6 +66,7 @@ def build(settings: Settings, *, app: Celery | None = None, pool_size: int = 10)
         if publisher is not None:
             opened.enter_context(closing(publisher))
         bell = opened.enter_context(closing(_bell(settings, app, db)))
+        failpoints.install(db=db, http=client, bell=bell, poster=poster, publisher=publisher)
         runtime = Runtime(
             settings=settings,
             db=db,
@@ -163,7 +164,7 @@ def _forget_the_dead(folder: Path) -> None:
 
 
 def _is_alive(pid: int) -> bool:
-    import psutil  # type: ignore[import-untyped]
+    import psutil  # type: ignore[import-untyped]  # it has no types
 
     try:
         # In a container nobody may ever collect what has died.

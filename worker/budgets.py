@@ -2,7 +2,8 @@
 Call budgets that all workers share: token buckets in the database, on the database's clock.
 
 A bucket holds a quarter of the provider's limit and refills with the other three quarters a minute,
-so that no minute, wherever it begins, sees more calls than the limit.
+so that no minute, wherever it begins, sees more calls than the limit. Its last fifth is for calls that
+are urgent: whatever is planned for later leaves it alone.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from worker.errors import TryLater
 PATIENCE = timedelta(seconds=1)
 #: A listing that gave up between two pages would have to begin anew; its lease allows for this wait.
 LISTING_PATIENCE = timedelta(seconds=10)
+RESERVED = 0.2
 SLOWEST_PACE = 0.1
 SLOW_DOWN = 0.7
 RECOVERY_PER_MINUTE = 0.1  # from the slowest pace back to the full one in nine quiet minutes
@@ -59,10 +61,19 @@ class Bucket:
             pace=min(1.0, self.pace + seconds / 60 * RECOVERY_PER_MINUTE),
         )
 
-    def wait(self) -> timedelta:
-        """How long the next caller has to wait, counted from `counted_at`."""
+    @property
+    def reserve(self) -> float:
+        return float(int(self.capacity * RESERVED))
+
+    @property
+    def each(self) -> timedelta:
+        """How long one more call takes to come in."""
+        return timedelta(seconds=1 / self.refill_per_second)
+
+    def wait(self, *, is_far: bool = False) -> timedelta:
+        """How long the next caller has to wait, counted from `counted_at`; a far one leaves the reserve."""
         blocked = max(timedelta(), (self.blocked_until or self.counted_at) - self.counted_at)
-        missing = max(0.0, 1.0 - self.tokens)
+        missing = max(0.0, 1.0 + (self.reserve if is_far else 0.0) - self.tokens)
         return blocked + timedelta(seconds=missing / self.refill_per_second)
 
     def taken(self) -> Bucket:
@@ -102,7 +113,7 @@ class SharedBudgets:
         self._per_minute_by_name = dict(per_minute_by_name)
         self._sleep = sleep
 
-    def take(self, name: str) -> None:
+    def take(self, name: str, *, is_far: bool = False, is_listing: bool = False) -> None:
         """
         Use one call of budget *name*; waits a little, first come first served: up to a second, up to
         ten for a page of a listing.
@@ -111,11 +122,13 @@ class SharedBudgets:
         """
         with self._engine.begin() as tx:
             bucket = self._locked(tx, name)
-            wait = bucket.wait()
-            granted = wait <= (LISTING_PATIENCE if name.endswith(".list") else PATIENCE)
+            wait = bucket.wait(is_far=is_far)
+            patience = LISTING_PATIENCE if is_listing else PATIENCE
+            granted = wait <= patience
             _store(tx, name, bucket.taken() if granted else bucket)
         if not granted:
-            raise _busy(name, wait)
+            # Whoever comes back then is the first to be let wait for the next call.
+            raise _busy(name, wait - patience, bucket.each)
         if wait:
             self._sleep(wait.total_seconds())
             self._refuse_if_blocked(name)
@@ -138,7 +151,7 @@ class SharedBudgets:
         with self._engine.begin() as tx:
             seconds = tx.execute(_BLOCKED, {"name": name}).scalar_one_or_none()
         if seconds and seconds > 0:
-            raise _busy(name, timedelta(seconds=float(seconds)))
+            raise _busy(name, timedelta(seconds=float(seconds)), None)
 
 
 # The clock is read after the lock is held: a row that changed while we waited is read anew.
@@ -177,5 +190,6 @@ def _store(tx: Tx, name: str, bucket: Bucket) -> None:
     )
 
 
-def _busy(name: str, wait: timedelta) -> TryLater:
-    return TryLater(f"budget {name} is used up", after=wait, counts=False, is_definite=True)
+def _busy(name: str, wait: timedelta, each: timedelta | None) -> TryLater:
+    what = f"budget {name} is used up"
+    return TryLater(what, after=wait, counts=False, each=each, is_definite=True)

@@ -25,8 +25,9 @@ class TryLater(Reaction):
     """
     The other side cannot do it now.
 
-    *after* is its own hint. *counts* is False when we only wait our turn. *is_definite* means the
-    other side surely did nothing, so a repeat needs a new idempotency key.
+    *after* is its own hint. *counts* is False when we only wait our turn, and *each* then says how
+    long the turn of everybody ahead of us takes. *is_definite* means the other side surely did
+    nothing, so a repeat needs a new idempotency key.
     """
 
     def __init__(
@@ -35,10 +36,12 @@ class TryLater(Reaction):
         *,
         after: timedelta | None = None,
         counts: bool = True,
+        each: timedelta | None = None,
         is_definite: bool = False,
     ) -> None:
         super().__init__(what)
         self.after = after
+        self.each = each
         self.counts = counts
         self.is_definite = is_definite
 

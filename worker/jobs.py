@@ -11,8 +11,20 @@ SETTLE = "settle"  # bring decisions, wants and slots in line with stored events
 RECONCILE = "reconcile"  # bring one slot's bot in line with the slot
 RELAY = "relay"  # number, publish and hand out domain events
 POST = "post"  # post what waits for one endpoint
+FIND_CALENDARS = "find_calendars"  # follow calendars of the workspace that nobody told us of
+SWEEP_BOTS = "sweep_bots"  # compare the provider's bots with ours
 
-JOBS = (TAKE_IN, SYNC_WORKSPACE, SYNC_CALENDAR, SETTLE, RECONCILE, RELAY, POST)
+JOBS = (
+    TAKE_IN,
+    SYNC_WORKSPACE,
+    SYNC_CALENDAR,
+    SETTLE,
+    RECONCILE,
+    RELAY,
+    POST,
+    FIND_CALENDARS,
+    SWEEP_BOTS,
+)
 
 #: What each job rings on; the name of its queue.
 QUEUE_BY_JOB = {
@@ -23,6 +35,8 @@ QUEUE_BY_JOB = {
     RECONCILE: "punctual.bots",
     RELAY: "punctual.out",
     POST: "punctual.out",
+    FIND_CALENDARS: "punctual.sync",
+    SWEEP_BOTS: "punctual.sync",
 }
 
 #: A job that hangs is ended; its row is free again as soon as its lease is over, which is sooner.

@@ -15,7 +15,9 @@ _SECRET_NAMES = re.compile(
 )
 _SECRET_SHAPES = re.compile(
     r"(whsec_[A-Za-z0-9+/=_-]+|Bearer\s+\S+|Token\s+\S{8,}|pk_[A-Za-z0-9]{8,}"
-    r"|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)|(?<=[?&])(?:pwd|p|tk|passcode|password|token)=[^&\s\"']+)"
+    r"|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)|(?<=[?&])(?:pwd|p|tk|passcode|password|token)=[^&\s\"']+"
+    # PostgreSQL quotes the row it refuses, which is what people write about their meetings.
+    r"|(?s:(?<=DETAIL:  )(?:Failing row|Key \().*?(?=\n\[SQL|\n\n(?:The above|During)|\Z)))"
 )
 HIDDEN = "•••"
 

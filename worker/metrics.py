@@ -151,7 +151,7 @@ def gathered() -> CollectorRegistry:
     """Return what this process counts; in multi-process mode, what every process has counted."""
     registry = CollectorRegistry()
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # as above
     else:
         registry.register(REGISTRY)
         ProcessCollector(registry=registry)

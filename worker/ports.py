@@ -173,11 +173,13 @@ class BotProvider(Protocol):
 class Allowance(Protocol):
     """A provider's call budgets, shared by every worker."""
 
-    def take(self, name: str) -> None:
+    def take(self, name: str, *, is_far: bool = False, is_listing: bool = False) -> None:
         """
         Use one call of budget *name* (list, schedule, create, other).
 
-        Waits up to a second for it. Raises TryLater(after=…, counts=False) when it will take longer.
+        Waits up to a second for it, for a page of a listing up to ten. A call that is *far* from
+        being urgent leaves the last ones to those that are. Raises TryLater(after=…, counts=False)
+        when it will take longer.
         """
         ...
 

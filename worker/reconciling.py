@@ -7,6 +7,8 @@ derived from slot, ask and operation; after an unknown outcome we look before we
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid5
@@ -24,8 +26,16 @@ from models.tables.slots import Slot
 from models.tables.trail import TrailEntry
 from worker import jobs, metrics
 from worker.errors import AlreadyGone, Refused, TooLate, TryLater
+from worker.lining_up import give_way, join_line, leave_line, pull_forward
 from worker.ports import BotProvider
-from worker.recording import Change, announce, mark_attached, record_standing
+from worker.recording import (
+    Change,
+    announce,
+    has_had_its_time,
+    lock_carriers,
+    mark_attached,
+    record_standing,
+)
 from worker.runtime import Runtime
 from worker.settling import settle
 from worker.standing import Situation, situation_of, slot_for_reading
@@ -44,33 +54,45 @@ MOST_REPEATS = 3
 #: Near its meeting a slot never waits longer than this (docs.recall.ai, errors: retry a 507 every 30 s).
 NEAR = timedelta(minutes=10)
 LONGEST_NEAR_WAIT = timedelta(seconds=30)
+SOON = timedelta(hours=2)
 #: A run gives its lease back before it could run out during a call.
 TURN_TIME = timedelta(seconds=40)
 
 
-def reconcile(rt: Runtime, slot_id: UUID | None = None) -> Outcome:
+def reconcile(rt: Runtime) -> Outcome:
     """
-    Make the bot of one slot match the slot: the slot named, or the due one that starts soonest.
+    Make the bot of one slot match the slot: of those that are due, the one that starts soonest.
 
+    Whichever slot was rung for: the soonest meeting comes first, also for what is left of a budget.
     Safe to call at any time, any number of times, from any number of workers.
     """
     bots = rt.bots
     if bots is None:
         return Outcome.NOTHING_DUE
     seen: list[UUID] = []
+    has_failed = False
 
     def work(claimed: due.Claim) -> None:
+        nonlocal has_failed
         assert isinstance(claimed.id, UUID)
         seen.append(claimed.id)
+        has_failed = claimed.tries > 0
         _Run(rt, bots, claimed, claimed.id).go()
 
     def longest_wait() -> timedelta | None:
         with rt.db.begin() as tx:
             slot = slot_for_reading(tx, seen[0])
-        is_near = slot is not None and slot["join_at"] - NEAR <= rt.now() < slot["ends_at"]
-        return LONGEST_NEAR_WAIT if is_near else None
+        if slot is None or slot["ends_at"] <= rt.now():
+            return None
+        ahead: timedelta = slot["join_at"] - rt.now()
+        # Never past the moment when it is near; and within two hours as often as anybody looks unasked.
+        cap = ahead - NEAR if ahead > SOON else min(ahead - NEAR, rt.settings.reconcile_near)
+        return max(LONGEST_NEAR_WAIT, cap)
 
-    outcome = take_turn(rt, Slot, slot_id, work, first=(SLOTS.c.start_at,), longest_wait=longest_wait)
+    outcome = take_turn(rt, Slot, None, work, first=(SLOTS.c.start_at,), longest_wait=longest_wait)
+    if outcome is Outcome.FINISHED and has_failed:
+        for slot_id in pull_forward(rt.db):
+            rt.bell.ring(jobs.RECONCILE, str(slot_id))
     if outcome is not Outcome.NOTHING_DUE:
         rt.bell.ring(jobs.RELAY)
     return outcome
@@ -87,14 +109,17 @@ class _Run:
 
     def go(self) -> None:
         deadline = self.rt.now() + TURN_TIME
+        has_looked = False
         for _ in range(MOST_STEPS):
             situation = self._read()
             now = self.rt.now()
             if situation.is_held or _is_over(situation, now):
                 self._finish(situation, now)
                 return
-            if self._outcome_is_unknown(situation, now):
-                self._look(situation)
+            if self._outcome_is_unknown(situation, now, has_looked=has_looked):
+                with self._in_turn(situation):
+                    self._look(situation, now)
+                has_looked = True
                 continue
             step = self.bots.next_step(situation.seat, situation.standing, now=now)
             if step is None:
@@ -102,37 +127,67 @@ class _Run:
                 return
             if now >= deadline:
                 break
-            self._take(situation, step)
+            with self._in_turn(situation):
+                self._take(situation, step)
         msg = "more steps than one turn holds"
         raise TryLater(msg, after=timedelta(seconds=1), counts=False)
 
-    def _read(self) -> Situation:
-        with self.rt.db.begin() as tx:
-            return situation_of(tx, self.slot_id, vault=self.rt.vault, install_id=self.rt.install_id)
+    @contextmanager
+    def _in_turn(self, situation: Situation) -> Iterator[None]:
+        """Have a slot that must wait for the provider's budget wait in order of meeting start."""
+        try:
+            yield
+        except TryLater as later:
+            if later.counts:
+                raise
+            with self.rt.db.begin() as tx:
+                still_mine(tx, Slot, self.claimed)
+                wait = join_line(tx, situation.slot, later)
+            raise TryLater(str(later), after=wait, counts=False) from later
 
-    def _outcome_is_unknown(self, situation: Situation, now: datetime) -> bool:
+    def _read(self) -> Situation:
+        rt = self.rt
+        with rt.db.begin() as tx:
+            situation = situation_of(tx, self.slot_id, vault=rt.vault, install_id=rt.install_id)
+            if situation.slot["in_line"]:
+                still_mine(tx, Slot, self.claimed)
+                leave_line(tx, self.slot_id)
+        return situation
+
+    def _outcome_is_unknown(self, situation: Situation, now: datetime, *, has_looked: bool) -> bool:
         """
         Say whether an earlier call may have had an effect that we have not seen.
 
         Within the key's life the same step is simply repeated under the same key, which the
-        provider answers with what it did the first time; but not for ever, because an error may
-        have been remembered as well.
+        provider answers with what it did the first time. But a bot is not made again before we have
+        looked for it: a provider may not honour the key.
         """
         slot = situation.slot
         if slot["op"] is None:
             return False
-        step = self.bots.next_step(situation.seat, situation.standing, now=now)
-        is_repeat = step is not None and step.name == slot["op"]
-        is_fresh = now - slot["op_at"] < KEY_LIFE and self.claimed.tries < MOST_REPEATS
-        return not (is_repeat and is_fresh)
+        is_look_first = slot["op"] == Operation.CREATE and not has_looked
+        return is_look_first or not self._may_repeat(situation, now)
 
-    def _look(self, situation: Situation) -> None:
+    def _may_repeat(self, situation: Situation, now: datetime) -> bool:
+        """Say whether the key still stands for what is to do; not for ever: it may remember an error."""
+        step = self.bots.next_step(situation.seat, situation.standing, now=now)
+        is_repeat = step is not None and step.name == situation.slot["op"]
+        is_fresh = now - situation.slot["op_at"] < KEY_LIFE and self.claimed.tries < MOST_REPEATS
+        return is_repeat and is_fresh
+
+    def _look(self, situation: Situation, now: datetime) -> None:
         with self.rt.db.begin() as tx:
             fetch = next_fetch(tx)
         found = self.bots.look(self.slot_id, situation.seat, situation.standing)
         with self.rt.db.begin() as tx:
+            lock_carriers(tx, situation)
             still_mine(tx, Slot, self.claimed)
-            _clear_intent(tx, self.slot_id)
+            if has_had_its_time(tx, situation, found):
+                rest = tuple(one for one in found.attached if one.bot_id != found.bot_id)
+                found = Standing(attached=rest)
+            # A list may lag: while the key stands, what it does not show is asked for under that key.
+            if found.bot_id is not None or not self._may_repeat(situation, now):
+                _clear_intent(tx, self.slot_id)
             record_standing(tx, situation, found, fetch=fetch, change=Change.SEEN)
             _leave_trail(tx, self.slot_id, "observed", bot_id=found.bot_id, state=str(found.state))
 
@@ -167,7 +222,9 @@ class _Run:
             else uuid5(self.slot_id, f"{self.claimed.wanted}:{step.name}:{slot['op_round']}")
         )
         with self.rt.db.begin() as tx:
+            lock_carriers(tx, situation, step)
             still_mine(tx, Slot, self.claimed)
+            give_way(tx, slot)
             if not is_repeat:
                 tx.execute(
                     update(SLOTS)
@@ -192,6 +249,7 @@ class _Run:
 
     def _record(self, situation: Situation, step: Step, standing: Standing) -> None:
         with self.rt.db.begin() as tx:
+            lock_carriers(tx, situation, step)
             still_mine(tx, Slot, self.claimed)
             fetch = next_fetch(tx)
             _clear_intent(tx, self.slot_id)
@@ -236,11 +294,13 @@ class _Run:
         """The bot, or the event it hangs on, is not there any more: write that down and go on."""
         if step.operation is Operation.ATTACH:
             with self.rt.db.begin() as tx:
+                lock_carriers(tx, situation, step)
                 still_mine(tx, Slot, self.claimed)
                 _bury_event(tx, self.rt, step)
             settle(self.rt)
             return
         with self.rt.db.begin() as tx:
+            lock_carriers(tx, situation, step)
             still_mine(tx, Slot, self.claimed)
             attached = tuple(
                 Attached(one.event, None, None, is_deleted=True) if one.event == step.event else one
@@ -271,6 +331,7 @@ class _Run:
     def _finish(self, situation: Situation, now: datetime) -> None:
         """Nothing is left to do: say so in the row, and tell the world if the bot is gone."""
         with self.rt.db.begin() as tx:
+            lock_carriers(tx, situation)
             still_mine(tx, Slot, self.claimed)
             slot = situation.slot
             values: dict[str, object] = {"notified_at": None}

@@ -18,6 +18,7 @@ from models.sealing import Vault
 from models.tables.calendars import Calendar
 from models.tables.due import table_of
 from models.tables.events import CalendarEvent
+from models.tables.installation import Source
 from models.tables.slots import ProviderBot, Slot
 from worker.outbox import emit
 from worker.standing import Situation
@@ -79,10 +80,20 @@ def record_standing(
             updated_at=func.now(),
         )
     )
+    if standing.is_unshared:
+        _remember_unshared(tx)
     _remember_bot(tx, situation, standing, change)
     left = _record_attachments(tx, situation, standing, fetch=fetch, step=step)
     _empty(tx, left)
     return left
+
+
+def lock_carriers(tx: Tx, situation: Situation, step: Step | None = None) -> None:
+    """Lock the events that a step, or any step for this slot, may write to: before the slot is locked."""
+    refs = {one.event for one in situation.standing.attached}
+    refs |= set(situation.seat.events) if situation.seat is not None else set()
+    refs |= {step.event} if step is not None and step.event is not None else set()
+    _events(tx, refs)
 
 
 def mark_attached(tx: Tx, slot_id: UUID, step: Step) -> None:
@@ -131,6 +142,14 @@ def announce(tx: Tx, slot_id: UUID, *, now: datetime, vault: Vault) -> None:
     )
 
 
+def has_had_its_time(tx: Tx, situation: Situation, found: Standing) -> bool:
+    """Say whether a bot is over, was known to be, and is no longer the slot's: another was to follow it."""
+    if found.bot_id in {None, situation.slot["bot_id"]} or not found.state.is_over:
+        return False
+    known = tx.execute(select(BOTS.c.state).where(BOTS.c.id == found.bot_id)).scalar_one_or_none()
+    return known is not None and BotState(known).is_over
+
+
 def _news(state: BotState, told: BotState | None, *, has_moved: bool, has_bot: bool) -> list[Type]:
     """Name the domain events that lead from what was *told* last to the present *state*."""
     is_first = told in {None, BotState.CANCELLED, BotState.FAILED}
@@ -150,6 +169,12 @@ def _news(state: BotState, told: BotState | None, *, has_moved: bool, has_bot: b
         case _:
             arrival = [Type.BOT_SCHEDULED] if is_first and has_bot else []
             return [*arrival, Type.BOT_STATUS_CHANGED]
+
+
+def _remember_unshared(tx: Tx) -> None:
+    sources = table_of(Source)
+    seen = upsert(sources).values(name="recall", unshared_at=func.now())
+    tx.execute(seen.on_conflict_do_update(index_elements=["name"], set_={"unshared_at": func.now()}))
 
 
 def _remember_bot(tx: Tx, situation: Situation, standing: Standing, change: Change) -> None:

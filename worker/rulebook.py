@@ -26,7 +26,7 @@ from models.tables.due import table_of
 from models.tables.events import CalendarEvent, SeriesOverride
 from models.tables.installation import Installation
 from worker import jobs
-from worker.calendars import unsettle_upcoming
+from worker.calendars import lock_upcoming, unsettle_upcoming
 from worker.deciding import CalendarRules, event_of, rules_by_calendar
 from worker.runtime import Runtime
 from worker.views import moment
@@ -93,6 +93,7 @@ def clear_calendar_rules(rt: Runtime, calendar_id: UUID) -> dict[str, Any] | Non
 
 def _store(rt: Runtime, calendar_id: UUID, rules: dict[str, Any] | None) -> dict[str, Any] | None:
     with rt.db.begin() as tx:
+        lock_upcoming(tx, [calendar_id], now=rt.now())
         changed = tx.execute(
             update(CALENDARS)
             .where(CALENDARS.c.id == calendar_id, CALENDARS.c.deleted_at.is_(None))

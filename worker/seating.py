@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, func, select, update
+from sqlalchemy import RowMapping, bindparam, func, select, update
 
 from models.db import Tx
 from models.domain.bots import BotState, seat_digest
+from models.domain.rules import RuleSet
 from models.sealing import Vault, place
 from models.tables import due
 from models.tables.due import table_of
@@ -22,45 +24,121 @@ EVENTS = table_of(CalendarEvent)
 SLOTS = table_of(Slot)
 WANTS = table_of(Want)
 
+_SEAT = (
+    *("is_wanted", "link_key", "meeting_platform", "meeting_url", "start_at", "ends_at", "join_at"),
+    *("config", "seat_hash", "notified_at"),
+)
+_NEWS = ("seat_hash", "is_wanted", "ends_at")
 
-def reseat(tx: Tx, slot_id: UUID, *, is_moved: bool, now: datetime, vault: Vault) -> bool:
-    """
-    Work out a slot's seat anew from the events that want it.
 
-    If that leaves something to do, the slot is asked for and True returned.
+def reseat(tx: Tx, moved: Mapping[UUID, bool], *, now: datetime, vault: Vault) -> list[UUID]:
     """
-    slot = tx.execute(select(SLOTS).where(SLOTS.c.id == slot_id)).mappings().one()
-    wanting = (
-        tx.execute(
-            select(EVENTS)
-            .join(WANTS, WANTS.c.event_id == EVENTS.c.id)
-            .where(WANTS.c.slot_id == slot_id)
-            .order_by(EVENTS.c.created_at, EVENTS.c.id)
+    Work out the seats of slots anew from the events that want them; True says that a slot has moved.
+
+    Slots that this leaves something to do for are asked for and returned.
+    """
+    slots = _slots(tx, moved)
+    wanting = _wanting(tx, moved)
+    rules = rules_by_calendar(tx, {rows[0]["calendar_id"] for rows in wanting.values()})
+    seats = {
+        slot["id"]: _seat(
+            slot,
+            wanting[slot["id"]],
+            rules=rules[wanting[slot["id"]][0]["calendar_id"]].rules,
+            vault=vault,
         )
-        .mappings()
-        .all()
+        if slot["id"] in wanting
+        else {**{name: slot[name] for name in _SEAT}, "is_wanted": False}
+        for slot in slots
+    }
+    _store(tx, slots, seats)
+    closed = _close(tx, [slot for slot in slots if slot["id"] not in wanting], now=now)
+    _try_again(
+        tx,
+        [
+            slot
+            for slot in slots
+            if slot["id"] not in wanting or slot["seat_hash"] != seats[slot["id"]]["seat_hash"]
+        ],
     )
-    values = (
-        _seat_columns(tx, slot, wanting, vault=vault)
-        if wanting
-        else {"is_wanted": False, "notified_at": slot["notified_at"]}
-    )
-    if not wanting and _never_had_a_bot(tx, slot):
-        values |= {"closed_at": now, "bot_state": str(BotState.CANCELLED)}
-    if slot["bot_state"] == BotState.FAILED and values.get("seat_hash") != slot["seat_hash"]:
-        values |= {"bot_state": str(BotState.WANTED), "bot_id": None, "bots_lost": 0}
-    tx.execute(update(SLOTS).where(SLOTS.c.id == slot_id).values(updated_at=func.now(), **values))
-    is_news = is_moved or any(
-        values.get(name, slot[name]) != slot[name] for name in ("seat_hash", "is_wanted", "ends_at")
-    )
-    if is_news and "closed_at" not in values:
-        due.ask(tx, Slot, [slot_id], now=True)
-        return True
-    return False
+    asked = [
+        slot["id"]
+        for slot in slots
+        if slot["id"] not in closed
+        and (moved[slot["id"]] or any(seats[slot["id"]][name] != slot[name] for name in _NEWS))
+    ]
+    due.ask(tx, Slot, asked, now=True)
+    return asked
 
 
-def _seat_columns(
-    tx: Tx, slot: RowMapping, wanting: Sequence[RowMapping], *, vault: Vault
+def _slots(tx: Tx, ids: Mapping[UUID, bool]) -> Sequence[RowMapping]:
+    found = tx.execute(select(SLOTS).where(SLOTS.c.id.in_(ids)).order_by(SLOTS.c.id))
+    return found.mappings().all()
+
+
+def _wanting(tx: Tx, ids: Mapping[UUID, bool]) -> dict[UUID, list[RowMapping]]:
+    """Return the events that want each slot, the one known longest first."""
+    by_slot: dict[UUID, list[RowMapping]] = defaultdict(list)
+    found = tx.execute(
+        select(EVENTS, WANTS.c.slot_id)
+        .join(WANTS, WANTS.c.event_id == EVENTS.c.id)
+        .where(WANTS.c.slot_id.in_(ids))
+        .order_by(EVENTS.c.created_at, EVENTS.c.id)
+    )
+    for row in found.mappings():
+        by_slot[row["slot_id"]].append(row)
+    return by_slot
+
+
+def _store(tx: Tx, slots: Sequence[RowMapping], seats: Mapping[UUID, Mapping[str, Any]]) -> None:
+    changed = [
+        {"row_id": slot["id"], **{f"new_{name}": seats[slot["id"]][name] for name in _SEAT}}
+        for slot in slots
+        if any(seats[slot["id"]][name] != slot[name] for name in _SEAT)
+    ]
+    if changed:
+        values = {name: bindparam(f"new_{name}", type_=SLOTS.c[name].type) for name in _SEAT}
+        tx.execute(
+            update(SLOTS)
+            .where(SLOTS.c.id == bindparam("row_id"))
+            .values(updated_at=func.now(), **values),
+            changed,
+        )
+
+
+def _close(tx: Tx, unwanted: Sequence[RowMapping], *, now: datetime) -> set[UUID]:
+    """Close the slots nobody wants and no bot was ever in; which those are is returned."""
+    ids = [
+        slot["id"]
+        for slot in unwanted
+        if slot["bot_id"] is None and slot["op"] is None and slot["bot_state"] == BotState.WANTED
+    ]
+    if not ids:
+        return set()
+    carrying = select(EVENTS.c.attached_slot_id).where(EVENTS.c.attached_slot_id.in_(ids))
+    closed = set(ids) - set(tx.execute(carrying).scalars())
+    if closed:
+        tx.execute(
+            update(SLOTS)
+            .where(SLOTS.c.id.in_(closed))
+            .values(closed_at=now, bot_state=str(BotState.CANCELLED), updated_at=func.now())
+        )
+    return closed
+
+
+def _try_again(tx: Tx, changed: Sequence[RowMapping]) -> None:
+    """Forget the bots that have failed in slots whose seat is another one now, or none."""
+    failed = [slot["id"] for slot in changed if slot["bot_state"] == BotState.FAILED]
+    if failed:
+        tx.execute(
+            update(SLOTS)
+            .where(SLOTS.c.id.in_(failed))
+            .values(bot_state=str(BotState.WANTED), bot_id=None, bots_lost=0, updated_at=func.now())
+        )
+
+
+def _seat(
+    slot: RowMapping, wanting: Sequence[RowMapping], *, rules: RuleSet, vault: Vault
 ) -> dict[str, Any]:
     """
     Return the seat that the wanting events call for together.
@@ -69,7 +147,6 @@ def _seat_columns(
     last; the link stays as it is while one of them still has it.
     """
     speaker = wanting[0]
-    rules = rules_by_calendar(tx, {speaker["calendar_id"]})[speaker["calendar_id"]].rules
     urls = [
         vault.open(row["meeting_url"], place=place("calendar_events", "meeting_url", row["id"]))
         for row in wanting
@@ -97,11 +174,3 @@ def _seat_columns(
             [*notified, *([slot["notified_at"]] if slot["notified_at"] else [])], default=None
         ),
     }
-
-
-def _never_had_a_bot(tx: Tx, slot: RowMapping) -> bool:
-    attached = tx.execute(
-        select(EVENTS.c.id).where(EVENTS.c.attached_slot_id == slot["id"]).limit(1)
-    ).first()
-    is_untouched = slot["bot_id"] is None and slot["op"] is None and attached is None
-    return is_untouched and slot["bot_state"] == BotState.WANTED

@@ -8,13 +8,26 @@ database alone; `reconciling` carries the result to the provider.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import RowMapping, delete, func, insert, or_, select, text, update
+from sqlalchemy import (
+    RowMapping,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from models.db import Tx
@@ -24,8 +37,10 @@ from models.domain.placing import OpenSlot, moves
 from models.domain.rules import Decision, Reason
 from models.sealing import Vault, place
 from models.tables.base import new_id
+from models.tables.calendars import Calendar
 from models.tables.due import table_of
 from models.tables.events import CalendarEvent
+from models.tables.installation import Installation
 from models.tables.slots import Slot, Want
 from models.tables.trail import TrailEntry
 from worker import jobs
@@ -35,6 +50,7 @@ from worker.seating import reseat
 
 log = structlog.get_logger(__name__)
 
+CALENDARS = table_of(Calendar)
 EVENTS = table_of(CalendarEvent)
 SLOTS = table_of(Slot)
 WANTS = table_of(Want)
@@ -82,11 +98,7 @@ def settle_batch(tx: Tx, *, now: datetime, vault: Vault, limit: int) -> Placed:
     calendars = rules_by_calendar(tx, {row["calendar_id"] for row in events.values()})
     targets = _targets(tx, events, decisions, calendars)
     touched = _place(tx, events, targets, now=now, vault=vault)
-    asked = [
-        slot_id
-        for slot_id, is_moved in touched.items()
-        if reseat(tx, slot_id, is_moved=is_moved, now=now, vault=vault)
-    ]
+    asked = reseat(tx, touched, now=now, vault=vault)
     tx.execute(update(EVENTS).where(EVENTS.c.id.in_(events)).values(unsettled=False))
     _leave_trail(tx, events, decisions)
     return Placed(events=len(events), slots=tuple(asked))
@@ -116,7 +128,8 @@ def _unsettled(tx: Tx, *, limit: int, now: datetime) -> set[UUID]:
         .subquery()
     )
     # Under the rule "first" one occurrence's change decides about its siblings.
-    firsts = calendars_with_first(tx)
+    of_series = tx.execute(select(series)).all()
+    firsts = set(calendars_with_first(tx, among={row.calendar_id for row in of_series}))
     if firsts:
         picked |= set(
             tx.execute(
@@ -132,16 +145,17 @@ def _unsettled(tx: Tx, *, limit: int, now: datetime) -> set[UUID]:
     return picked
 
 
-def calendars_with_first(tx: Tx) -> list[UUID]:
-    """List the calendars of which only the first upcoming event of a series is recorded."""
-    return list(
-        tx.execute(
-            text(
-                "SELECT c.id FROM calendars c LEFT JOIN installation i ON i.id = 1"
-                " WHERE coalesce(c.rules, i.rules) ->> 'recurring' = 'first'"
-            )
-        ).scalars()
-    )
+def calendars_with_first(tx: Tx, *, among: Collection[UUID] | None = None) -> list[UUID]:
+    """List the calendars, all or *among* some, of whose series only the first upcoming event is recorded."""
+    if among is not None and not among:
+        return []
+    recurring = CALENDARS.c.rules["recurring"].astext
+    is_by_own = and_(CALENDARS.c.rules.is_not(None), recurring == "first")
+    default = tx.execute(select(Installation.rules)).scalar_one_or_none() or {}
+    is_first = or_(is_by_own, CALENDARS.c.rules.is_(None))
+    is_meant = is_first if default.get("recurring") == "first" else is_by_own
+    those = true() if among is None else CALENDARS.c.id.in_(among)
+    return list(tx.execute(select(CALENDARS.c.id).where(is_meant, those)).scalars())
 
 
 def _targets(
@@ -212,30 +226,44 @@ def _place(
     _rekey(tx, moving)
     touched = dict.fromkeys(moving, True)
     slot_by_key = {moving.get(slot_id, row["key"]): slot_id for slot_id, row in slots.items()}
+    opening: dict[str, RowMapping] = {}
     for event_id, key in targets.items():
-        old = wants.get(event_id)
-        if key is None:
-            if old is not None:
-                tx.execute(delete(WANTS).where(WANTS.c.event_id == event_id))
-                touched[old] = True
+        if key is not None and key not in slot_by_key:
+            opening.setdefault(key, events[event_id])
+    slot_by_key |= _open(tx, opening, vault=vault)
+    joining: dict[UUID, UUID] = {}
+    leaving: list[UUID] = []
+    for event_id, key in targets.items():
+        old, new = wants.get(event_id), None if key is None else slot_by_key[key]
+        if new is not None:
+            touched.setdefault(new, False)
+        if old == new:
             continue
-        if key not in slot_by_key:
-            slot_by_key[key] = _open(tx, key, events[event_id], vault=vault)
-        slot_id = slot_by_key[key]
-        if old != slot_id:
-            tx.execute(
-                upsert(WANTS)
-                .values(event_id=event_id, slot_id=slot_id)
-                .on_conflict_do_update(
-                    index_elements=[WANTS.c.event_id],
-                    set_={"slot_id": slot_id, "since": func.now()},
-                )
-            )
-            touched[slot_id] = True
-            if old is not None:
-                touched[old] = True
-        touched.setdefault(slot_id, False)
+        touched |= dict.fromkeys((slot for slot in (old, new) if slot is not None), True)
+        if new is None:
+            leaving.append(event_id)
+        else:
+            joining[event_id] = new
+    _leave(tx, leaving)
+    _join(tx, joining)
     return touched
+
+
+def _leave(tx: Tx, event_ids: Sequence[UUID]) -> None:
+    if event_ids:
+        tx.execute(delete(WANTS).where(WANTS.c.event_id.in_(event_ids)))
+
+
+def _join(tx: Tx, slot_by_event: Mapping[UUID, UUID]) -> None:
+    if slot_by_event:
+        joined = upsert(WANTS)
+        tx.execute(
+            joined.on_conflict_do_update(
+                index_elements=[WANTS.c.event_id],
+                set_={"slot_id": joined.excluded.slot_id, "since": func.now()},
+            ),
+            [{"event_id": event, "slot_id": slot} for event, slot in slot_by_event.items()],
+        )
 
 
 def _may_move(slot: RowMapping, wanting: Sequence[RowMapping], *, now: datetime) -> bool:
@@ -269,32 +297,43 @@ def _open_slots(tx: Tx, ids: set[UUID], keys: set[str]) -> dict[UUID, RowMapping
 
 
 def _rekey(tx: Tx, moving: Mapping[UUID, str]) -> None:
+    if not moving:
+        return
     # In two rounds, because two slots may trade keys and a key is unique among open slots.
-    for slot_id in moving:
-        tx.execute(update(SLOTS).where(SLOTS.c.id == slot_id).values(key=f"moving {slot_id}"))
-    for slot_id, key in moving.items():
-        tx.execute(update(SLOTS).where(SLOTS.c.id == slot_id).values(key=key))
-
-
-def _open(tx: Tx, key: str, event: RowMapping, *, vault: Vault) -> UUID:
-    slot_id = new_id()
-    url = vault.open(event["meeting_url"], place=place("calendar_events", "meeting_url", event["id"]))
+    held = func.concat("moving ", SLOTS.c.id)
+    tx.execute(update(SLOTS).where(SLOTS.c.id.in_(moving)).values(key=held))
     tx.execute(
-        insert(SLOTS).values(
-            id=slot_id,
-            key=key,
-            link_key=event["link_key"],
-            meeting_platform=event["meeting_platform"],
-            meeting_url=vault.seal(url, place=place("slots", "meeting_url", slot_id)),
-            start_at=event["start_at"],
-            ends_at=event["end_at"],
-            join_at=event["start_at"],
-            config={},
-            seat_hash=b"",
-            is_wanted=False,
-        )
+        update(SLOTS).where(SLOTS.c.id == bindparam("row_id")).values(key=bindparam("new_key")),
+        [{"row_id": slot_id, "new_key": key} for slot_id, key in moving.items()],
     )
-    return slot_id
+
+
+def _open(tx: Tx, event_by_key: Mapping[str, RowMapping], *, vault: Vault) -> dict[str, UUID]:
+    """Open a slot for each key as its event calls for it; the slots' ids are returned."""
+    ids = {key: new_id() for key in event_by_key}
+    if ids:
+        tx.execute(
+            insert(SLOTS),
+            [_opened(ids[key], key, event, vault=vault) for key, event in event_by_key.items()],
+        )
+    return ids
+
+
+def _opened(slot_id: UUID, key: str, event: RowMapping, *, vault: Vault) -> dict[str, Any]:
+    url = vault.open(event["meeting_url"], place=place("calendar_events", "meeting_url", event["id"]))
+    return {
+        "id": slot_id,
+        "key": key,
+        "link_key": event["link_key"],
+        "meeting_platform": event["meeting_platform"],
+        "meeting_url": vault.seal(url, place=place("slots", "meeting_url", slot_id)),
+        "start_at": event["start_at"],
+        "ends_at": event["end_at"],
+        "join_at": event["start_at"],
+        "config": {},
+        "seat_hash": b"",
+        "is_wanted": False,
+    }
 
 
 def _leave_trail(tx: Tx, events: Mapping[UUID, RowMapping], decisions: Mapping[UUID, Decision]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, or_, select
+from sqlalchemy import RowMapping, func, select, union
 
 from models.db import Tx
 from models.domain.bots import Attached, BotState, Operation, Seat, Standing
@@ -15,12 +15,17 @@ from models.sealing import Vault, place
 from models.tables.calendars import Calendar
 from models.tables.due import table_of
 from models.tables.events import CalendarEvent
+from models.tables.installation import Source
 from models.tables.slots import Slot, Want
 
 EVENTS = table_of(CalendarEvent)
 SLOTS = table_of(Slot)
 WANTS = table_of(Want)
 CALENDARS = table_of(Calendar)
+SOURCES = table_of(Source)
+
+#: For so long a provider that was seen to ignore dedup keys is taken to do so still.
+UNSHARED_FOR = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +71,20 @@ def situation_of(tx: Tx, slot_id: UUID, *, vault: Vault, install_id: UUID) -> Si
         join_at=slot["join_at"],
         config=slot["config"],
         events=tuple(sorted(event["external_id"] for event in reachable)),
+        is_unshared=len(events) > 1 and _gives_each_event_a_bot(tx),
     )
     return Situation(slot=slot, seat=seat, standing=standing, is_held=not reachable)
 
 
+def _gives_each_event_a_bot(tx: Tx) -> bool:
+    lately = SOURCES.c.unshared_at > func.now() - UNSHARED_FOR
+    seen = select(SOURCES.c.name).where(SOURCES.c.name == "recall", lately)
+    return tx.execute(seen).first() is not None
+
+
 def _events_around(tx: Tx, slot_id: UUID) -> list[dict[str, Any]]:
+    wanting = select(WANTS.c.event_id).where(WANTS.c.slot_id == slot_id)
+    carrying = select(EVENTS.c.id).where(EVENTS.c.attached_slot_id == slot_id)
     found = tx.execute(
         select(
             EVENTS.c.id,
@@ -84,7 +98,8 @@ def _events_around(tx: Tx, slot_id: UUID) -> list[dict[str, Any]]:
         )
         .join(CALENDARS, CALENDARS.c.id == EVENTS.c.calendar_id)
         .outerjoin(WANTS, WANTS.c.event_id == EVENTS.c.id)
-        .where(or_(WANTS.c.slot_id == slot_id, EVENTS.c.attached_slot_id == slot_id))
+        # Two searches by index; "wants it or carries it" in one would read every event there is.
+        .where(EVENTS.c.id.in_(union(wanting, carrying)))
     )
     return [dict(row) for row in found.mappings()]
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, func, insert, select, update
+from sqlalchemy import RowMapping, bindparam, func, insert, select, update
 
 from models.db import Tx
 from models.domain.emitted import Emitted, Type, differences, subject_of
@@ -85,8 +85,9 @@ def store_page(tx: Tx, page: Page, looked: Looked, *, vault: Vault) -> Stored:
     before = load_events(tx, [row["id"] for row, _ in changed], vault=vault, redact=True)
     _insert(tx, fresh, calendars, looked, vault=vault)
     _update(tx, changed, calendars, looked, vault=vault)
-    _note_seen(tx, [known[ref] for ref in refs if ref in known], looked)
-    _note_attachments(tx, followed, known, looked)
+    rest = {row["external_id"] for row, _ in changed}
+    _note_seen(tx, [known[ref] for ref in refs if ref in known and ref not in rest], followed, looked)
+    _ask_where_bots_moved(tx, followed, known, looked)
     release(tx, [found.event.external_id for found in followed], looked.source)
     ids = [event_id for event_id, _ in fresh] + [row["id"] for row, _ in changed]
     decide_rows(tx, ids, now=looked.now)
@@ -281,42 +282,69 @@ def _update(
     *,
     vault: Vault,
 ) -> None:
-    for row, found in changed:
-        tx.execute(
-            update(EVENTS)
-            .where(EVENTS.c.id == row["id"])
-            .values(updated_at=func.now(), **_columns(row["id"], found, calendars, looked, vault=vault))
-        )
+    _write(
+        tx,
+        [
+            {
+                "id": row["id"],
+                **_columns(row["id"], found, calendars, looked, vault=vault),
+                **_bots_shown(row, found, looked),
+            }
+            for row, found in changed
+        ],
+        updated_at=func.now(),
+    )
 
 
-def _note_seen(tx: Tx, rows: Sequence[RowMapping], looked: Looked) -> None:
-    """Remember that this look showed these events, readable or not: they are not missing."""
-    if rows:
-        tx.execute(
-            update(EVENTS)
-            .where(EVENTS.c.id.in_([row["id"] for row in rows]))
-            .values(fetch=func.greatest(EVENTS.c.fetch, looked.fetch))
-        )
+def _note_seen(tx: Tx, rows: Sequence[RowMapping], found: Sequence[FoundEvent], looked: Looked) -> None:
+    """Remember what this look showed of events that are no news, readable or not: they are not missing."""
+    found_by_ref = {one.event.external_id: one for one in found}
+    _write(tx, [_seen(row, found_by_ref.get(row["external_id"]), looked) for row in rows])
 
 
-def _note_attachments(
+def _seen(row: RowMapping, found: FoundEvent | None, looked: Looked) -> dict[str, Any]:
+    seen = {
+        "id": row["id"],
+        "fetch": max(row["fetch"], looked.fetch),
+        "provider_updated_at": row["provider_updated_at"],
+        "bots": row["bots"],
+        "bots_fetch": row["bots_fetch"],
+    }
+    if found is None:
+        return seen
+    newest = max(row["provider_updated_at"], found.updated_at)
+    return seen | {"provider_updated_at": newest} | _bots_shown(row, found, looked)
+
+
+def _bots_shown(row: RowMapping, found: FoundEvent, looked: Looked) -> dict[str, Any]:
+    """Return the bots that the provider shows on an event, as stored; what a later look saw stays."""
+    if looked.fetch <= row["bots_fetch"]:
+        return {"bots": row["bots"], "bots_fetch": row["bots_fetch"]}
+    return {"bots": stored_attachments(found), "bots_fetch": looked.fetch}
+
+
+def _write(tx: Tx, rows: Sequence[Mapping[str, Any]], **more: Any) -> None:  # noqa: ANN401  # SQL expressions
+    """Update locked events, each with its own values of the same columns, in one round trip."""
+    if not rows:
+        return
+    names = [name for name in rows[0] if name != "id"]
+    values = {name: bindparam(f"new_{name}", type_=EVENTS.c[name].type) for name in names}
+    tx.execute(
+        update(EVENTS).where(EVENTS.c.id == bindparam("row_id")).values(**values, **more),
+        [{"row_id": row["id"], **{f"new_{name}": row[name] for name in names}} for row in rows],
+    )
+
+
+def _ask_where_bots_moved(
     tx: Tx, found: Sequence[FoundEvent], known: Mapping[str, RowMapping], looked: Looked
 ) -> None:
-    """Remember which bots the provider shows on events we knew; ask for slots whose bot went missing."""
-    moved: list[UUID] = []
-    for one in found:
-        row = known.get(one.event.external_id)
-        if row is None:
-            continue
-        values: dict[str, Any] = {}
-        if one.updated_at > row["provider_updated_at"]:
-            values["provider_updated_at"] = one.updated_at
-        if looked.fetch > row["bots_fetch"]:
-            values |= {"bots": stored_attachments(one), "bots_fetch": looked.fetch}
-            if values["bots"] != row["bots"]:
-                moved.append(row["id"])
-        if values:
-            tx.execute(update(EVENTS).where(EVENTS.c.id == row["id"]).values(**values))
+    """Ask for the slots of events we knew on which the provider shows other bots than we thought."""
+    moved = [
+        row["id"]
+        for one in found
+        if (row := known.get(one.event.external_id)) is not None
+        and _bots_shown(row, one, looked)["bots"] != row["bots"]
+    ]
     if moved:
         slots = tx.execute(select(Want.slot_id).where(Want.event_id.in_(moved)).distinct())
         due.ask(tx, Slot, list(slots.scalars()))

@@ -7,8 +7,9 @@ from uuid import UUID
 
 from celery import Celery
 
-from worker import intake, jobs, outbox, posting, reconciling, settling, syncing
+from worker import duties, intake, jobs, outbox, posting, reconciling, settling, syncing
 from worker.runtime import Runtime
+from worker.turns import again_if_deadlocked
 
 
 def add_tasks(app: Celery, runtime: Callable[[], Runtime]) -> None:
@@ -16,7 +17,7 @@ def add_tasks(app: Celery, runtime: Callable[[], Runtime]) -> None:
 
     @app.task(name=jobs.TAKE_IN)
     def take_in() -> None:
-        intake.take_in(runtime())
+        again_if_deadlocked(lambda: intake.take_in(runtime()))
 
     soft_limit = int(jobs.LISTING_SOFT_LIMIT.total_seconds())
     hard_limit = int(jobs.LISTING_HARD_LIMIT.total_seconds())
@@ -31,16 +32,24 @@ def add_tasks(app: Celery, runtime: Callable[[], Runtime]) -> None:
 
     @app.task(name=jobs.SETTLE)
     def settle() -> None:
-        settling.settle(runtime())
+        again_if_deadlocked(lambda: settling.settle(runtime()))
 
     @app.task(name=jobs.RECONCILE)
-    def reconcile(slot_id: str) -> None:
-        reconciling.reconcile(runtime(), UUID(slot_id))
+    def reconcile(_slot_id: str) -> None:
+        reconciling.reconcile(runtime())  # whichever slot starts soonest
 
     @app.task(name=jobs.RELAY)
     def relay() -> None:
-        outbox.relay(runtime())
+        again_if_deadlocked(lambda: outbox.relay(runtime()))
 
     @app.task(name=jobs.POST)
     def post(endpoint_id: str) -> None:
         posting.post_waiting(runtime(), UUID(endpoint_id))
+
+    @app.task(name=jobs.FIND_CALENDARS, soft_time_limit=soft_limit, time_limit=hard_limit)
+    def find_calendars() -> None:
+        duties.perform(runtime(), jobs.FIND_CALENDARS)
+
+    @app.task(name=jobs.SWEEP_BOTS, soft_time_limit=soft_limit, time_limit=hard_limit)
+    def sweep_bots() -> None:
+        duties.perform(runtime(), jobs.SWEEP_BOTS)

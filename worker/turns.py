@@ -9,11 +9,11 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.sql import ColumnElement
 
 from models.db import Tx
-from models.domain.backoff import next_try
+from models.domain.backoff import next_try, next_turn
 from models.tables import due
 from models.tables.base import Due
 from worker.errors import AuthorizationLost, Reaction, Refused, TryLater
@@ -23,6 +23,9 @@ log = structlog.get_logger(__name__)
 
 #: How long to leave a row alone whose provider does not accept our credentials.
 AFTER_LOST_AUTHORIZATION = timedelta(minutes=5)
+
+
+MOST_DEADLOCKS = 2
 
 
 class Outcome(StrEnum):
@@ -61,13 +64,16 @@ def take_turn(
     if claimed is None:
         return Outcome.NOTHING_DUE
     try:
-        work(claimed)
+        again_if_deadlocked(lambda: work(claimed))
     except LeaseLost:
         with rt.db.begin() as tx:
             due.ask(tx, row, [claimed.id])
         return Outcome.LOST
     except TryLater as later:
-        wait = next_try(claimed.tries, chance=rt.chance(), hint=later.after)
+        if later.after is not None and not later.counts:
+            wait = next_turn(later.after)  # however often it failed before: this is no failure
+        else:
+            wait = next_try(claimed.tries, chance=rt.chance(), hint=later.after)
         cap = longest_wait()
         wait = wait if cap is None else min(wait, cap)
         with rt.db.begin() as tx:
@@ -94,6 +100,37 @@ def take_turn(
         _give_back(rt, row, claimed, bug)
         raise
     return Outcome.FINISHED
+
+
+def again_if_deadlocked(work: Callable[[], object]) -> None:
+    """
+    Do some work, and do it again if the database chose it as the victim of a deadlock: twice at most.
+
+    The work is made of steps that commit by themselves and may be repeated, as all our work is. Rows
+    are locked in one order everywhere, so that this is rare: calendar events by id, then slots by id,
+    then calendars by id, then the row of the turn itself where it is none of these.
+    """
+    for _ in range(MOST_DEADLOCKS):
+        try:
+            work()
+        except OperationalError as failed:
+            if not is_deadlock(failed):
+                raise
+            log.warning("deadlock_repeated", sqlstate=sqlstate_of(failed))
+        else:
+            return
+    work()
+
+
+def is_deadlock(failed: DBAPIError) -> bool:
+    """Say whether the database undid a transaction only because of another one."""
+    return sqlstate_of(failed) in {"40P01", "40001"}
+
+
+def sqlstate_of(failed: DBAPIError) -> str | None:
+    """Return the database's code for what failed, None when it never answered."""
+    code = getattr(failed.orig, "sqlstate", None)
+    return code if isinstance(code, str) else None
 
 
 def still_mine(tx: Tx, row: type[Due], claimed: due.Claim) -> None:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -23,20 +24,22 @@ from sqlalchemy.sql.expression import Executable
 from models.db import Tx
 from models.domain.rules import Reason
 from models.tables import due
+from models.tables.base import Due
 from models.tables.calendars import Calendar
 from models.tables.due import table_of
 from models.tables.events import CalendarEvent, QuarantinedEvent
 from models.tables.inbox import Delivery
-from models.tables.installation import Heartbeat, Lease, Source
+from models.tables.installation import Duty, Heartbeat, Lease, Source
 from models.tables.outbox import Endpoint
-from models.tables.slots import Slot, Want
+from models.tables.slots import ProviderBot, Slot, Want
 from models.tables.trail import SyncRun, TrailEntry
 from worker import jobs, outbox
 from worker.access import forget_requests
 from worker.deciding import lock_events
+from worker.duties import ask_for_duties
+from worker.reconciling import NEAR
 from worker.runtime import Runtime
 from worker.settling import calendars_with_first
-from worker.sweeping import find_calendars, sweep_bots
 from worker.syncing import IS_PLAIN, RECALL
 
 log = structlog.get_logger(__name__)
@@ -45,6 +48,7 @@ CALENDARS = table_of(Calendar)
 EVENTS = table_of(CalendarEvent)
 SLOTS = table_of(Slot)
 SOURCES = table_of(Source)
+BOTS = table_of(ProviderBot)
 LEASES = table_of(Lease)
 
 TICK = timedelta(milliseconds=500)
@@ -53,14 +57,19 @@ LEASE = timedelta(seconds=10)
 RING_AGAIN = timedelta(seconds=3)
 MOST_RINGS = 200
 FULL_LISTING_EVERY = timedelta(days=1)
-SWEEP_EVERY = timedelta(minutes=5)
 TIDY_EVERY = timedelta(hours=1)
 REVIVE_AFTER = timedelta(hours=1)
+REVIVE_EVERY = timedelta(minutes=1)
+REVIVED: tuple[type[Due], ...] = (Slot, Calendar, Endpoint)
 #: Recall keeps events for 60 days (docs.recall.ai, calendar integration FAQ); so do we, and the rest for less.
 KEEP_EVENTS = timedelta(days=60)
 KEEP_DELIVERIES = timedelta(days=14)
 KEEP_TRAIL = timedelta(days=30)
 KEEP_OUTBOX = timedelta(days=30)
+#: A bot may be made as long before its meeting as Recall shows events, and is of interest as long after.
+KEEP_BOTS = 2 * KEEP_EVENTS
+#: A process that has not beaten for so long will not come back under its name.
+KEEP_HEARTBEATS = timedelta(days=1)
 #: What ended longer ago has long been marked; it keeps the search for it short.
 LONGEST_UNMARKED = timedelta(days=7)
 #: Why an event is no occurrence that the next one of its series waits for.
@@ -93,19 +102,15 @@ class Upkeep:
             _beat(tx, self.name)
             if not _hold(tx, self.name):
                 return False
-            rings = _due_rings(tx)
-            if outbox.is_waiting(tx, has_publisher=self.rt.publisher is not None):
-                rings.append((jobs.RELAY, None))
+            rings = list_rings(tx, self.rt)
         for job, row_id in rings:
             self._ring(job, row_id)
         self._every(timedelta(seconds=5), "ended", self._mark_ended)
         self._every(timedelta(seconds=5), "crashed", self._park_crashed)
-        self._every(timedelta(minutes=1), "revive", self._revive)
+        self._every(REVIVE_EVERY, "revive", self._revive)
+        self._every(timedelta(seconds=5), "duties", self._ask_for_duties)
         if self.rt.recall is not None:
             self._every(timedelta(seconds=5), "look", self._look_unasked)
-            self._every(self.rt.settings.reconcile_all, "calendars", lambda: find_calendars(self.rt))
-        if self.rt.bots is not None:
-            self._every(SWEEP_EVERY, "bots", lambda: sweep_bots(self.rt))
         self._every(TIDY_EVERY, "tidy", self._tidy)
         return True
 
@@ -145,25 +150,47 @@ class Upkeep:
 
     def _park_crashed(self) -> None:
         with self.rt.db.begin() as tx:
-            for row in (Calendar, Slot, Endpoint, Source):
+            for row in (Calendar, Slot, Endpoint, Source, Duty):
                 for row_id in due.park_crashed(tx, row):
                     log.error("row_parked", kind=row.__name__, row_id=str(row_id), error="crashes")
 
     def _revive(self) -> None:
         """
-        Try again what an outage has set aside: rows that failed too often, an hour after they did.
+        Try again what an outage has set aside: rows that failed too often, an hour after they did,
+        and a minute after if their meeting is about to begin or under way.
 
-        What was refused, or kills its worker, waits for a person (`punctual revive`).
+        What was refused, or kills its worker, waits for a person (`punctual revive`). They come back
+        spread over the time until the next look.
         """
+        now = self.rt.now()
+        is_old = {row: due.table_of(row).c.parked_at < func.now() - REVIVE_AFTER for row in REVIVED}
+        is_near = and_(SLOTS.c.join_at < now + NEAR, SLOTS.c.ends_at > now)
+        is_old[Slot] = or_(is_old[Slot], and_(is_near, SLOTS.c.parked_at < func.now() - REVIVE_EVERY))
         with self.rt.db.begin() as tx:
-            for row in (Calendar, Slot, Endpoint):
+            for row in REVIVED:
                 table = due.table_of(row)
-                failed = select(due.key_of(table)).where(
-                    table.c.parked_at < func.now() - REVIVE_AFTER, table.c.tries >= due.MOST_TRIES
-                )
-                revived = list(tx.execute(failed.limit(MOST_RINGS)).scalars())
-                if due.ask(tx, row, revived, now=True):
-                    log.warning("rows_revived", kind=row.__name__, rows=len(revived))
+                failed = select(due.key_of(table)).where(is_old[row], table.c.tries >= due.MOST_TRIES)
+                order = table.c.start_at if row is Slot else table.c.parked_at
+                ids = list(tx.execute(failed.order_by(order).limit(MOST_RINGS)).scalars())
+                if due.ask(tx, row, ids, now=True):
+                    self._spread(tx, row, ids)
+                    log.warning("rows_revived", kind=row.__name__, rows=len(ids))
+
+    def _spread(self, tx: Tx, row: type[Due], ids: list[Any]) -> None:
+        """Have rows come due one after the other, in their order, so that nobody meets a herd."""
+        table = due.table_of(row)
+        each = REVIVE_EVERY / MOST_RINGS
+        for position, row_id in enumerate(ids):
+            wait = each * (position + self.rt.chance())
+            tx.execute(
+                update(table)
+                .where(due.key_of(table) == row_id)
+                .values(due_at=func.clock_timestamp() + wait)
+            )
+
+    def _ask_for_duties(self) -> None:
+        with self.rt.db.begin() as tx:
+            ask_for_duties(tx, self.rt)
 
     def _look_unasked(self) -> None:
         """Ask for a look at what nobody notified us about; see the two RECONCILE settings."""
@@ -217,13 +244,15 @@ class Upkeep:
             tx.execute(delete(TrailEntry).where(TrailEntry.at < now - KEEP_TRAIL))
             tx.execute(delete(SyncRun).where(SyncRun.started_at < now - KEEP_TRAIL))
             tx.execute(delete(QuarantinedEvent).where(QuarantinedEvent.last_seen_at < now - KEEP_TRAIL))
-            still_wanted = select(Want.slot_id)
+            is_wanted = select(Want.slot_id).where(Want.slot_id == SLOTS.c.id).exists()
+            tx.execute(delete(SLOTS).where(SLOTS.c.ends_at < now - KEEP_EVENTS, ~is_wanted))
+            is_known = select(SLOTS.c.id).where(SLOTS.c.bot_id == BOTS.c.id).exists()
             tx.execute(
-                delete(SLOTS).where(
-                    SLOTS.c.ends_at < now - KEEP_EVENTS, SLOTS.c.id.not_in(still_wanted)
-                )
+                delete(ProviderBot).where(ProviderBot.first_seen_at < now - KEEP_BOTS, ~is_known)
             )
         with self.rt.db.begin() as tx:
+            dead = Heartbeat.seen_at < func.clock_timestamp() - KEEP_HEARTBEATS
+            tx.execute(delete(Heartbeat).where(dead))
             forget_requests(tx)
             outbox.prune(tx, now - KEEP_OUTBOX, keep_unpublished=self.rt.publisher is not None)
 
@@ -270,6 +299,14 @@ def _hold(tx: Tx, name: str) -> bool:
     return held.first() is not None
 
 
+def list_rings(tx: Tx, rt: Runtime) -> list[tuple[str, str | None]]:
+    """List everything that waits for a worker right now, as jobs to ring for."""
+    rings = _due_rings(tx)
+    if outbox.is_waiting(tx, has_publisher=rt.publisher is not None):
+        rings.append((jobs.RELAY, None))
+    return rings
+
+
 def _due_rings(tx: Tx) -> list[tuple[str, str | None]]:
     """List what to ring for, the bots of the soonest meetings first."""
     rings: list[tuple[str, str | None]] = []
@@ -284,6 +321,7 @@ def _due_rings(tx: Tx) -> list[tuple[str, str | None]]:
     slots = due.list_due(tx, Slot, limit=MOST_RINGS, first=(SLOTS.c.start_at,))
     rings += [(jobs.RECONCILE, str(row_id)) for row_id in slots]
     rings += [(jobs.POST, str(row_id)) for row_id in due.list_due(tx, Endpoint, limit=MOST_RINGS)]
+    rings += [(str(name), None) for name in due.list_due(tx, Duty, limit=len(jobs.JOBS))]
     for job, question in _QUESTIONS.items():
         if tx.execute(question).first() is not None:
             rings.append((job, None))

@@ -14,8 +14,10 @@ from typing import Any
 import psycopg
 import structlog
 from celery import Celery, Task, signals, states
+from psycopg.conninfo import make_conninfo
 from sqlalchemy.engine import make_url
 
+from models.db import CONNECT_TIMEOUT_S, KEEPALIVES
 from worker import metrics
 from worker.app import declare_dead_letters, make_celery
 from worker.bootstrap import Built, build, database_url
@@ -23,6 +25,7 @@ from worker.errors import ConfigError
 from worker.ports import Bell
 from worker.runtime import Runtime
 from worker.settings import Settings
+from worker.standing_in import StandIn
 from worker.tasks import add_tasks
 from worker.upkeep import Upkeep
 
@@ -76,9 +79,20 @@ def work_in_processes(settings: Settings, concurrency: int) -> None:
 
 
 def keep_up(settings: Settings) -> None:
-    """Run the upkeep loop, and serve the metrics, beside a worker that consumes from a broker."""
-    built = build(settings, pool_size=4)
+    """
+    Run the upkeep loop, and serve the metrics, beside a worker that consumes from a broker.
+
+    While nobody can consume, this process does the work itself, one job after the other.
+    """
+    app = make_celery(settings)
+    built = build(settings, app=app, pool_size=4)
+    add_tasks(app, lambda: built.runtime)
     stop = threading.Event()
+    stand_in = StandIn(
+        built.runtime, lambda job, row_id: app.tasks[job](*([] if row_id is None else [row_id]))
+    )
+    # A daemon, because a job may outlast our end: its row is free again when its lease is over.
+    threading.Thread(target=stand_in.stand_by, args=(stop,), name="stand-in", daemon=True).start()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
     try:
@@ -91,9 +105,10 @@ def keep_up(settings: Settings) -> None:
 def listen(url: str, bell: Bell, stop: threading.Event) -> None:
     """Ring for every job the receiver notifies of, until told to stop; reconnects for ever."""
     plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    line = make_conninfo(plain, connect_timeout=CONNECT_TIMEOUT_S, **KEEPALIVES)
     while not stop.is_set():
         try:
-            with psycopg.connect(plain, autocommit=True, connect_timeout=3) as connection:
+            with psycopg.connect(line, autocommit=True) as connection:
                 connection.execute(f"LISTEN {CHANNEL}")
                 while not stop.is_set():
                     for notice in connection.notifies(timeout=0.5):

@@ -21,3 +21,8 @@ def next_try(tries: int, *, chance: float, hint: timedelta | None = None) -> tim
         return spread
     floor = min(max(hint, timedelta(seconds=1)), timedelta(minutes=15))
     return max(floor * (1 + chance / 10), spread if tries > 3 else floor)
+
+
+def next_turn(hint: timedelta) -> timedelta:
+    """Say how long to wait for one's turn: as long as we were told, within 50 ms to 15 min."""
+    return min(max(hint, timedelta(milliseconds=50)), timedelta(minutes=15))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -54,7 +54,8 @@ class Seat:
     The place a slot's bot should take.
 
     *events* are the wanting events in the provider's ids, sorted. *dedup_key* is the provider-side
-    name of the slot. *config* is the whole bot configuration, name included.
+    name of the slot. *config* is the whole bot configuration, name included. *is_unshared* says that
+    the provider was seen to give every event a bot of its own, so that one event alone may carry one.
     """
 
     slot_id: UUID
@@ -66,6 +67,7 @@ class Seat:
     join_at: datetime
     config: dict[str, Any]
     events: tuple[str, ...]
+    is_unshared: bool = False
 
     @property
     def digest(self) -> bytes:
@@ -103,7 +105,8 @@ class Standing:
     What the provider has for one slot, as far as we know.
 
     *digest* is the seat the bot was given, None when unknown. *attached* matters only where bots
-    hang on events.
+    hang on events. *is_unshared* is news: an event was given another bot than the slot's, under the
+    slot's dedup key.
     """
 
     bot_id: str | None = None
@@ -111,6 +114,7 @@ class Standing:
     join_at: datetime | None = None
     digest: bytes | None = None
     attached: tuple[Attached, ...] = ()
+    is_unshared: bool = False
 
 
 class Operation(StrEnum):
@@ -122,6 +126,10 @@ class Operation(StrEnum):
     CHANGE = "change"
     DELETE = "delete"
     LEAVE = "leave"
+
+
+#: A bot that joins later than this leaves the last calls of a budget to those that join sooner.
+SOON = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +146,12 @@ class Step:
     standing: Standing = field(default_factory=Standing)
     event: str | None = None
     bot_id: str | None = None
+
+    def is_far(self, now: datetime) -> bool:
+        """Say whether the bot joins so late that the step may well wait."""
+        joins = [self.seat.join_at] if self.seat is not None else []
+        joins += [self.standing.join_at] if self.standing.join_at is not None else []
+        return bool(joins) and min(joins) > now + SOON
 
     @property
     def name(self) -> str:

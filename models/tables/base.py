@@ -8,7 +8,18 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import BigInteger, DateTime, Index, Integer, MetaData, Text, func, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Computed,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    Text,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 from sqlalchemy.types import Uuid
@@ -43,12 +54,16 @@ def new_id() -> UUID:
     return UUID(int=value & ~(0x3 << 62) | 0x2 << 62)
 
 
+#: What makes an index one of due rows.
+PENDING = "is_pending AND parked_at IS NULL"
+
+
 class Due:
     """
     Columns of a row that somebody asks for and a worker brings up to date.
 
-    `wanted` counts the asks, `done` the last one served; the row is due while they differ. Only the
-    statements in `models.tables.due` write these columns.
+    `wanted` counts the asks, `done` the last one served; the row is due while they differ, which
+    `is_pending` says. Only the statements in `models.tables.due` write these columns.
     """
 
     wanted: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
@@ -61,13 +76,20 @@ class Due:
     tries: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     last_error: Mapped[str | None]
     parked_at: Mapped[datetime | None]
+    # Indexes are of this column and not of the two: an ask for a row that is pending already then
+    # touches no index, and costs a fifth.
+    is_pending: Mapped[bool] = mapped_column(Boolean, Computed("wanted > done", persisted=True))
 
     @declared_attr.directive
     @classmethod
     def __table_args__(cls) -> tuple[Any, ...]:
         name = cls.__tablename__  # type: ignore[attr-defined]  # given by the mapped class
-        pending = text("wanted > done AND parked_at IS NULL")
-        return (Index(f"ix_{name}_due", "due_at", postgresql_where=pending), *cls.more_table_args())
+        parked = text("parked_at IS NOT NULL")
+        return (
+            Index(f"ix_{name}_due", "due_at", postgresql_where=text(PENDING)),
+            Index(f"ix_{name}_parked", "parked_at", postgresql_where=parked),
+            *cls.more_table_args(),
+        )
 
     @classmethod
     def more_table_args(cls) -> tuple[Any, ...]:

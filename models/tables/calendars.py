@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, CheckConstraint, UniqueConstraint, func, text
+from sqlalchemy import Boolean, CheckConstraint, Index, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -47,6 +47,12 @@ class Calendar(Due, Base):
     def more_table_args(cls) -> tuple[Any, ...]:
         return (
             UniqueConstraint("source", "external_id"),
+            Index("ix_calendars_last_full", text("last_full_at NULLS FIRST")),
+            Index(
+                "ix_calendars_own_recurring",
+                text("(rules ->> 'recurring')"),
+                postgresql_where=text("rules IS NOT NULL"),
+            ),
             CheckConstraint(
                 "status IN ('connecting', 'connected', 'needs_reauth', 'disconnected')", name="status"
             ),

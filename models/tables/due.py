@@ -87,7 +87,7 @@ def ask(tx: Tx, row: type[Due], ids: Iterable[UUID | str], *, now: bool = False)
 def is_due(table: Table) -> ColumnElement[bool]:
     """Say, as SQL, whether a row waits for a worker right now."""
     return and_(
-        table.c.wanted > table.c.done,
+        table.c.is_pending,
         table.c.parked_at.is_(None),
         table.c.due_at <= func.clock_timestamp(),
         or_(table.c.lease_until.is_(None), table.c.lease_until < func.clock_timestamp()),
@@ -203,12 +203,23 @@ def put_off(
 
 
 def park(tx: Tx, row: type[Due], claimed: Claim, *, error: str) -> bool:
-    """Set the row aside until somebody asks for it with `now`; trying again would change nothing."""
+    """
+    Set the row aside until somebody asks for it with `now`; trying again would change nothing.
+
+    An ask that came during the run may be about what would change: then the row stays due.
+    """
     table = table_of(row)
+    is_asked_again = table.c.wanted > claimed.wanted
     parked = tx.execute(
         update(table)
         .where(key_of(table) == claimed.id, table.c.fence == claimed.fence)
-        .values(lease_until=None, crashes=0, last_error=error[:ERROR_LENGTH], parked_at=func.now())
+        .values(
+            lease_until=None,
+            crashes=0,
+            last_error=error[:ERROR_LENGTH],
+            due_at=func.now(),
+            parked_at=case((is_asked_again, None), else_=func.now()),
+        )
     )
     if parked.rowcount:
         return True

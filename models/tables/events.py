@@ -43,6 +43,8 @@ class CalendarEvent(Base):
         Index("ix_calendar_events_provider_updated_at", "provider_updated_at"),
         Index("ix_calendar_events_unsettled", "start_at", postgresql_where=text("unsettled")),
         Index("ix_calendar_events_wanted", "end_at", postgresql_where=text("is_wanted")),
+        Index("ix_calendar_events_wanted_start", "start_at", postgresql_where=text("is_wanted")),
+        Index("ix_calendar_events_unwanted", "end_at", postgresql_where=text("NOT is_wanted")),
         Index("ix_calendar_events_calendar_start", "calendar_id", "start_at"),
         Index("ix_calendar_events_series", "calendar_id", "series_id", "start_at"),
         Index(

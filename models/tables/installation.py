@@ -30,7 +30,8 @@ class Source(Due, Base):
 
     `cursor_at` is the instant up to which every change has been applied; it never passes one that
     has not. None means nothing was ever listed. The provider's clock is at least `clock_ahead_s`
-    ahead of the database's.
+    ahead of the database's. `unshared_at` is when it last gave two events of one slot a bot each,
+    although both named the slot's one dedup key.
     """
 
     __tablename__ = "sources"
@@ -39,9 +40,21 @@ class Source(Due, Base):
     cursor_at: Mapped[datetime | None]
     listed_at: Mapped[datetime | None]
     clock_ahead_s: Mapped[float | None] = mapped_column(Float)
-    calendars_found_at: Mapped[datetime | None]
-    bots_swept_at: Mapped[datetime | None]
     blocked_reason: Mapped[str | None]
+    unshared_at: Mapped[datetime | None]
+
+
+class Duty(Due, Base):
+    """
+    Something to be done every now and then that asks a provider, and may take a while: by name.
+
+    `performed_at` is when it was last done to the end.
+    """
+
+    __tablename__ = "duties"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    performed_at: Mapped[datetime | None]
 
 
 class Budget(Base):

@@ -51,6 +51,7 @@ class OutboxEvent(Base):
         Index("uq_outbox_position", "position", unique=True),
         Index("ix_outbox_unnumbered", "created_at", postgresql_where=text("position IS NULL")),
         Index("ix_outbox_unpublished", "position", postgresql_where=text("published_at IS NULL")),
+        Index("ix_outbox_created_at", "created_at", postgresql_using="brin"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -117,6 +118,7 @@ class Posting(Base):
             "position",
             postgresql_where=text("state = 'waiting'"),
         ),
+        Index("ix_postings_position", "position"),
         CheckConstraint("state IN ('waiting', 'delivered', 'failed')", name="state"),
     )
 
@@ -135,7 +137,10 @@ class Attempt(Base):
     """One try at posting: what the subscriber answered and how long it took."""
 
     __tablename__ = "attempts"
-    __table_args__ = (Index("ix_attempts_endpoint_id_at", "endpoint_id", "at"),)
+    __table_args__ = (
+        Index("ix_attempts_endpoint_id_at", "endpoint_id", "at"),
+        Index("ix_attempts_at", "at", postgresql_using="brin"),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     endpoint_id: Mapped[UUID] = mapped_column(ForeignKey("endpoints.id", ondelete="CASCADE"))

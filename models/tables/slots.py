@@ -10,7 +10,7 @@ from sqlalchemy import Boolean, CheckConstraint, ForeignKey, Index, LargeBinary,
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.tables.base import Base, Due, new_id
+from models.tables.base import PENDING, Base, Due, new_id
 
 
 class Slot(Due, Base):
@@ -20,7 +20,8 @@ class Slot(Due, Base):
     What should be: `key`, `link_key`, `meeting_url` (sealed), `start_at`, `ends_at`, `join_at`,
     `config`, `seat_hash`. What stands at the provider: `bot_id`, `bot_hash` (the seat it was last
     given, None when unknown), `bot_join_at`, `bot_state`. What we are about to do: `op`, `op_key`,
-    `op_at`, committed before the call. `announced` is what the last domain event said of it. A
+    `op_at`, committed before the call. `in_line` says that it waits for nothing but its turn in the
+    provider's budget. `announced` is what the last domain event said of it. A
     closed slot has no want and no bot and frees its key.
     """
 
@@ -52,6 +53,7 @@ class Slot(Due, Base):
     op_key: Mapped[UUID | None]
     op_at: Mapped[datetime | None]
     op_round: Mapped[int] = mapped_column(server_default=text("0"))
+    in_line: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
 
     closed_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -65,6 +67,13 @@ class Slot(Due, Base):
                 "uq_slots_bot_id", "bot_id", unique=True, postgresql_where=text("bot_id IS NOT NULL")
             ),
             Index("ix_slots_start", "start_at"),
+            Index("ix_slots_open_join", "join_at", postgresql_where=text("closed_at IS NULL")),
+            Index("ix_slots_ends_at", "ends_at"),
+            Index(
+                "ix_slots_due_soonest",
+                "start_at",
+                postgresql_where=text(PENDING),
+            ),
             CheckConstraint(
                 "bot_state IN ('wanted', 'scheduled', 'joining', 'in_call', 'done', 'failed', 'cancelled')",
                 name="bot_state",

@@ -17,6 +17,7 @@ class SyncRun(Base):
     """One look at a provider: `scope` is workspace or calendar; `calendar_id` is set for the latter."""
 
     __tablename__ = "sync_runs"
+    __table_args__ = (Index("ix_sync_runs_started_at", "started_at", postgresql_using="brin"),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     source: Mapped[str]
@@ -41,7 +42,7 @@ class TrailEntry(Base):
     __table_args__ = (
         Index("ix_trail_event_id", "event_id", postgresql_where=text("event_id IS NOT NULL")),
         Index("ix_trail_slot_id", "slot_id", postgresql_where=text("slot_id IS NOT NULL")),
-        Index("ix_trail_at", "at"),
+        Index("ix_trail_at", "at", postgresql_using="brin"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)

@@ -1,63 +1,95 @@
 """
-`make bench`: how fast the main path is on this machine.
+`make bench`: how fast Punctual is on this machine, and whether it keeps its promises about that.
 
-Prints two things: from a change at the provider to the right bot, on an idle installation with its own
-database; and durable notifications a second beside the same receiver that verifies and stores nothing.
+    python -m tests.bench                 everything, about half an hour
+    python -m tests.bench a e g           some of it
+    python -m tests.bench a --quick       a tenth of the size, for a look
+    python -m tests.bench --rebase        everything, then the new baseline, the picture and the tables
+    python -m tests.bench --draw          the picture and the tables from the baseline there is
+
+Each run prints ratios and writes `var/bench/NAME.json`, compared with `tests/bench/baseline/NAME.json`.
+It ends in an error when a demand is not met at full size.
 """
 
 from __future__ import annotations
 
-import statistics
+import argparse
+import json
+import shutil
+import sys
 import tempfile
-import time
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench.receiver import compare_receivers
-from tests.system.rig import Rig, answer, running, until
+from tests.bench import burst, growth, latency, listing, outage, publishing, receiving
+from tests.bench.outcome import BASELINE, Measured, be_quiet, report
 from worker.bootstrap import embedded_database
 
-MOVES = 40
-LINK = "https://meet.google.com/ben-chhh-abc"
+RESULTS = Path("var") / "bench"
+QUICK = 0.1
+
+Benchmark = Callable[[Path, str, float], Measured]
+BENCHMARKS: dict[str, tuple[str, Benchmark]] = {
+    "a": ("receiver", lambda _folder, url, scale: receiving.measure(url, scale=scale)),
+    "b": ("latency", lambda folder, url, scale: latency.measure(folder, url, scale=scale)),
+    "c": ("burst", lambda folder, url, scale: burst.measure(folder, url, scale=scale, limited=False)),
+    "c-limited": (
+        "burst_limited",
+        lambda folder, url, scale: burst.measure(folder, url, scale=scale, limited=True),
+    ),
+    "d": ("outage", lambda folder, url, scale: outage.measure(folder, url, scale=scale)),
+    "e": ("listing", lambda folder, url, scale: listing.measure(folder, url, scale=scale)),
+    "f": ("outbox", lambda _folder, url, scale: publishing.measure(url, scale=scale)),
+    "g": ("growth", lambda _folder, url, scale: growth.measure(url, scale=scale)),
+}
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="bench") as name:
-        folder = Path(name)
-        with embedded_database(folder) as url, running(folder / "rig", url) as rig:
-            seconds = sorted(idle_latencies(rig))
-        p50, p95 = statistics.median(seconds), seconds[int(len(seconds) * 0.95)]
-        print(f"idle, change notified to bot right: p50 {p50 * 1000:.0f} ms, p95 {p95 * 1000:.0f} ms")
+def main() -> int:
+    asked = _asked()
+    be_quiet()
+    if not asked.draw:
+        unmet = [
+            demand
+            for key in asked.benchmarks or BENCHMARKS
+            for demand in _run(key, QUICK if asked.quick else 1.0)
+        ]
+    else:
+        unmet = []
+    if asked.rebase:
+        BASELINE.mkdir(exist_ok=True)
+        for path in RESULTS.glob("*.json"):
+            if json.loads(path.read_text())["scale"] == 1:  # quick looks are no baseline
+                shutil.copy(path, BASELINE / path.name)
+    if asked.rebase or asked.draw:
+        from tests.bench.picture import write_performance
+
+        write_performance()
+    if unmet:
+        print("\nnot met:", *unmet, sep="\n  ")
+    return 1 if unmet else 0
+
+
+def _run(key: str, scale: float) -> list[str]:
+    name, measure = BENCHMARKS[key]
+    print(f"\n({key}) {name} …", flush=True)
+    # Sockets of PostgreSQL live in it: its path has to be short.
+    with tempfile.TemporaryDirectory(prefix="bench") as made:
+        folder = Path(made)
         with embedded_database(folder) as url:
-            durable, verified = compare_receivers(url)
-        ratio = durable / verified
-        print(f"receiver, 64 connections: durable {durable:.0f}/s, verify-only {verified:.0f}/s")
-        print(f"durable / verify-only: {ratio:.2f}")
+            measured = measure(folder / "rig", url, scale)
+    measured.write(RESULTS, scale=scale)
+    print(report(measured), flush=True)
+    return [f"{name}: {demand}" for demand in measured.unmet()]
 
 
-def idle_latencies(rig: Rig) -> list[float]:
-    """Move one meeting again and again, waiting for its bot each time; seconds each took."""
-    rig.rules()
-    calendar = rig.calendar("bench@example.com")
-    until(lambda: any(row["last_synced_at"] for row in rig.every("/v1/calendars")))
-    start = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
-    spec = {"title": "Bench", "start": start.isoformat(), "link": LINK}
-    spec["end"] = (start + timedelta(hours=1)).isoformat()
-    event = answer(rig.emulator.post(f"/calendars/{calendar}/events", json=spec))["id"]
-    until(lambda: len(rig.live_bots()) == 1)
-    return [_move(rig, event, start + timedelta(hours=n)) for n in range(1, MOVES + 1)]
-
-
-def _move(rig: Rig, event: str, start: datetime) -> float:
-    time.sleep(1.1)
-    end = start + timedelta(hours=1)
-    began = time.monotonic()
-    moved = {"start": start.isoformat(), "end": end.isoformat()}
-    answer(rig.emulator.patch(f"/events/{event}", json=moved))
-    wanted = [start.isoformat()[:19]]
-    until(lambda: [bot["join_at"][:19] for bot in rig.live_bots()] == wanted, every=0.003)
-    return time.monotonic() - began
+def _asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.split("\n\n")[0])
+    parser.add_argument("benchmarks", nargs="*", choices=[*BENCHMARKS, []], metavar="a b c …")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the size")
+    parser.add_argument("--rebase", action="store_true", help="make the results the new baseline")
+    parser.add_argument("--draw", action="store_true", help="only renew picture and tables")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -187,7 +187,7 @@ def test_the_configuration_is_a_copy() -> None:
     rules = rule_set({"bot": {"config": config}})
 
     config["a"].append(2)
-    to_json(rules)["bot"]["config"]["a"].append(3)  # type: ignore[index]
+    to_json(rules)["bot"]["config"]["a"].append(3)  # type: ignore[index]  # plain JSON
 
     assert rules.bot == BotOptions(config={"a": [1]})
 

@@ -13,16 +13,19 @@ class FakeAllowance:
     """
     Grants without end, or as many as *left* says by name.
 
-    `taken` counts what was granted, `objections` remembers what the provider refused.
+    `taken` counts what was granted, `far` what of it was not urgent, `objections` remembers what the
+    provider refused.
     """
 
     def __init__(self, left: Mapping[str, int] | None = None) -> None:
         self.left = dict(left or {})
         self.taken: Counter[str] = Counter()
+        self.far: Counter[str] = Counter()
         self.objections: list[tuple[str, timedelta]] = []
         self.blocked: dict[str, timedelta] = {}
 
-    def take(self, name: str) -> None:
+    def take(self, name: str, *, is_far: bool = False, is_listing: bool = False) -> None:
+        del is_listing  # nobody ever waits here
         if name in self.blocked:
             raise self._busy(name, self.blocked[name])
         if self.left.get(name, 1) < 1:
@@ -30,6 +33,7 @@ class FakeAllowance:
         if name in self.left:
             self.left[name] -= 1
         self.taken[name] += 1
+        self.far[name] += is_far
 
     def objected(self, name: str, after: timedelta) -> None:
         self.objections.append((name, after))

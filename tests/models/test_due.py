@@ -175,3 +175,14 @@ def test_a_dead_workers_row_is_claimed_again_when_its_lease_is_over(db: Engine, 
         tx.execute(update(CALENDARS).values(lease_until=CALENDARS.c.lease_until - timedelta(minutes=2)))
 
     assert claim(db, row_id) is not None
+
+
+def test_an_ask_that_came_during_a_refused_run_is_not_parked_away(db: Engine, row_id: UUID) -> None:
+    ask(db, row_id)
+    mine = claimed(db, row_id)
+    ask(db, row_id, now=True)
+
+    with db.begin() as tx:
+        due.park(tx, Calendar, mine, error="refused")
+
+    assert is_due(db, row_id)

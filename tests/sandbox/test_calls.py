@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 
 import httpx
 import pytest
 
 from tests.sandbox.driving import MEET, NOW, Sandbox, iso
 from worker.sandbox.recall.app import create_recall
+from worker.sandbox.recall.clock import Clock
 from worker.sandbox.server import running
 
 LIST = "/api/v2/calendar-events/"
@@ -186,6 +188,52 @@ def test_a_status_fault_strikes_as_often_as_ordered(sandbox: Sandbox) -> None:
 
     assert [answer.status_code for answer in answers] == [503, 503, 200]
     assert answers[0].headers["retry-after"] == "7"
+
+
+@pytest.mark.parametrize("text", ["soon", "-5", "Sat, 21 Nov 2026 12:00:20 GMT"])
+def test_a_fault_may_ask_to_come_again_in_any_words(sandbox: Sandbox, text: str) -> None:
+    sandbox.post("/_emulator/faults", {"status": 429, "retry_after": text})
+
+    assert sandbox.call("GET", LIST).headers["retry-after"] == text
+
+
+def test_a_fault_may_send_its_caller_elsewhere(sandbox: Sandbox) -> None:
+    there = "http://169.254.169.254/"
+    sandbox.post("/_emulator/faults", {"status": 301, "headers": {"location": there}})
+
+    answer = sandbox.call("GET", LIST)
+
+    assert (answer.status_code, answer.headers["location"]) == (301, there)
+
+
+def test_answers_are_dated_by_the_emulators_clock(sandbox: Sandbox) -> None:
+    on_time = sandbox.call("GET", LIST).headers["date"]
+    sandbox.patch("/_emulator/switches", {"date_ahead_s": -600})
+
+    assert on_time == format_datetime(NOW, usegmt=True)
+    assert sandbox.call("GET", LIST).headers["date"] == format_datetime(
+        NOW - timedelta(minutes=10), usegmt=True
+    )
+
+
+def test_over_the_network_an_answer_has_one_date() -> None:
+    with (
+        running(lambda url: create_recall(base_url=url, clock=Clock(NOW))) as url,
+        httpx.Client(base_url=url, headers={"authorization": "sandbox-key"}) as client,
+    ):
+        assert client.get(LIST).headers.get_list("date") == [format_datetime(NOW, usegmt=True)]
+
+
+def test_a_real_clock_can_be_wrong_for_rows_and_dates_alike(sandbox: Sandbox) -> None:
+    told = sandbox.post("/_emulator/clock", {"ahead_seconds": 300})
+    event = sandbox.an_event(start=iso(datetime.now(UTC) + timedelta(hours=2)))
+
+    off = parsedate_to_datetime(sandbox.call("GET", LIST).headers["date"]) - datetime.now(UTC)
+    stamped = datetime.fromisoformat(event["updated_at"]) - datetime.now(UTC)
+
+    assert told["ahead_seconds"] == 300
+    assert abs(off - timedelta(minutes=5)) < timedelta(seconds=10)
+    assert abs(stamped - timedelta(minutes=5)) < timedelta(seconds=10)
 
 
 def test_a_status_fault_can_strike_after_the_deed(sandbox: Sandbox) -> None:

@@ -141,6 +141,16 @@ def test_updated_at_grows_strictly_though_the_clock_stands(sandbox: Sandbox) -> 
     assert sorted(set(stamps)) == stamps
 
 
+def test_a_batch_may_be_one_transaction_with_one_stamp(sandbox: Sandbox) -> None:
+    sandbox.patch("/_emulator/switches", {"batch_shares_stamp": True})
+    calendar = sandbox.a_calendar()
+    stamp = batch(sandbox, calendar, 5)[0]["updated_at"]
+
+    found = sandbox.get(EVENTS + f"?updated_at__gte={quote(stamp)}")["results"]
+
+    assert [row["updated_at"] for row in found] == [stamp] * 5
+
+
 def test_a_batch_is_announced_once_with_its_oldest_stamp(sandbox: Sandbox) -> None:
     calendar = sandbox.a_calendar()
     before = len(sandbox.sent("calendar.sync_events"))

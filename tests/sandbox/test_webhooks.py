@@ -174,6 +174,15 @@ def test_drops_duplicates_and_subscriptions() -> None:
     assert first is second is not None
 
 
+def test_a_message_may_come_ten_times() -> None:
+    tenfold = an_outgoing(duplicate=1, copies=10)
+    tenfold.queue("a", {}, NOW, random.Random(1))
+
+    assert tenfold.waiting == 10
+    with pytest.raises(ValueError, match="at least 1"):
+        an_outgoing(copies=0)
+
+
 def test_shuffling_changes_the_order() -> None:
     outgoing, chance = an_outgoing(shuffle_ms=1000), random.Random(3)
     queued = [outgoing.queue("a", {}, NOW, chance).id for _ in range(20)]

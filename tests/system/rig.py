@@ -22,6 +22,7 @@ T = TypeVar("T")
 KEY = "pk_" + "k" * 40
 SECRET = "whsec_" + b64encode(b"system test secret bytes").decode()
 SANDBOX_KEY = "sandbox-key"
+ENCRYPTION_KEYS = b64encode(b"e" * 32).decode()
 
 
 @dataclass
@@ -152,7 +153,7 @@ def running(
         "PUNCTUAL_DATABASE_URL": database_url,
         "PUNCTUAL_BROKER_URL": broker_url,
         "PUNCTUAL_HTTP_PORT": str(port),
-        "PUNCTUAL_ENCRYPTION_KEYS": b64encode(b"e" * 32).decode(),
+        "PUNCTUAL_ENCRYPTION_KEYS": ENCRYPTION_KEYS,
         "PUNCTUAL_ADMIN_API_KEY": KEY,
         "PUNCTUAL_RECALL_API_KEY": SANDBOX_KEY,
         "PUNCTUAL_RECALL_BASE_URL": emulator_url,
@@ -182,8 +183,8 @@ def running(
             in_tree = ["--in-tree"] if broker_url.startswith("memory") else []
             rig.start("serve", "serve", *in_tree)
             rig.start("work", "work", *in_tree)
-            until(lambda: _answers(api, "/readyz") and _has_worker(api), within=40)
-            until(lambda: _answers(emulator, "/state"), within=20)
+            until(lambda: _answers(api, "/readyz") and _has_worker(api), within=90)
+            until(lambda: _answers(emulator, "/state"), within=60)
             yield rig
         finally:
             for process in rig.processes.values():

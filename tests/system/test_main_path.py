@@ -118,7 +118,7 @@ def test_one_malformed_event_among_a_hundred_is_named_and_the_others_have_bots(r
         }
         for n in range(100)
     ]
-    specs[37]["row"] = {"start_time": "not a time", "raw": {"start": 7}}  # type: ignore[assignment]
+    specs[37]["row"] = {"start_time": "not a time", "raw": {"start": 7}}  # type: ignore[assignment]  # on purpose
 
     made = answer(rig.emulator.post("/events:batch", json=specs))
 

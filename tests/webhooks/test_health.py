@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -296,3 +297,26 @@ def test_in_multi_process_mode_one_page_counts_for_all(
     assert 'punctual_jobs_total{job="settle",outcome="done"} 4.0' in page
     assert page.count("# TYPE punctual_jobs_total") == 1
     assert "punctual_database_up 1.0" in page
+
+
+def test_a_process_says_that_it_lives_however_many_wait_for_the_database(
+    database_url: str, db: Engine
+) -> None:
+    """A server that hangs rather than refuses: whoever restarts what is silent must not restart us."""
+    with (
+        gate_to(database_url) as gate,
+        a_receiver(gate.url) as client,
+        ThreadPoolExecutor(80) as callers,
+    ):
+        gate.freeze()
+        waiting = [callers.submit(client.get, "/readyz") for _ in range(80)]
+        time.sleep(1)
+        began = time.monotonic()
+        alive = client.get("/healthz")
+        took_s = time.monotonic() - began
+        gate.open()
+        for each in waiting:
+            each.result()
+
+    assert alive.status_code == 200
+    assert took_s < 1

@@ -19,6 +19,7 @@ from tests.webhooks.sending import (
     legacy_bot_status,
     sync_events,
 )
+from webhooks import payloads
 from webhooks.payloads import (
     BotChanged,
     CalendarUpdated,
@@ -321,3 +322,21 @@ def test_a_known_type_with_any_data_is_read_or_unusable(kind: str, data: object)
     except Unusable:
         return
     assert found.type == kind
+
+
+@given(st.from_regex(payloads._USUAL, fullmatch=True))
+def test_the_usual_form_means_what_it_means_read_strictly(body: bytes) -> None:
+    assert parse(body) == payloads._parse_any(body)
+
+
+_REF = "5f1c1d1c-0d2f-4ee2-9a2e-4f0e57a0f001"
+
+
+def test_what_recall_sends_has_the_usual_form() -> None:
+    sent = {"calendar_id": _REF, "last_updated_ts": "2025-01-29T23:49:58.570998+00:00"}
+    for body in (
+        json.dumps({"event": "calendar.sync_events", "data": sent}),
+        json.dumps({"event": "calendar.sync_events", "data": sent}, separators=(",", ":")),
+        json.dumps({"event": "calendar.update", "data": {"calendar_id": _REF}}),
+    ):
+        assert payloads._USUAL.fullmatch(body.encode())

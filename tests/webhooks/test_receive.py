@@ -571,3 +571,64 @@ def wait_until(condition: Any, *, within_s: float = 3.0) -> None:
     while not condition():
         assert time.monotonic() < until, "it did not happen"
         time.sleep(0.01)
+
+
+# The short way and the long way
+
+
+def _as_bytes(body: bytes, headers: dict[str, str], *, chunked: bool = False) -> bytes:
+    lines = [
+        f"POST {PATH} HTTP/1.1",
+        "Host: x",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
+    if chunked:
+        sent = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+        return "\r\n".join([*lines, "Transfer-Encoding: chunked"]).encode() + b"\r\n\r\n" + sent
+    return "\r\n".join([*lines, f"Content-Length: {len(body)}"]).encode() + b"\r\n\r\n" + body
+
+
+def _answers(sender: Sender, *requests: bytes) -> list[bytes]:
+    """Send requests in one go over one connection; the answers without their dates are returned."""
+    closing = _as_bytes(b"", {"Connection": "close"})
+    heard = sender.say(b"".join(requests) + closing)
+    parts = heard.split(b"HTTP/1.1 ")[1:-1]
+    return [
+        b"\r\n".join(line for line in part.split(b"\r\n") if not line.startswith(b"date:"))
+        for part in parts
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "change"),
+    [
+        (BODY, {}),
+        (b"junk", {}),
+        (b'{"event":"some.thing"}', {}),
+        (BODY, {"svix-signature": "v1,AAAA"}),
+        (BODY, {"svix-timestamp": "now"}),
+        (BODY, {"Content-Encoding": "gzip"}),
+    ],
+    ids=["stored", "quarantined", "ignored", "wrongly signed", "malformed", "encoded"],
+)
+def test_a_request_in_one_piece_is_answered_as_one_in_chunks(
+    sender: Sender, db: Engine, body: bytes, change: dict[str, str]
+) -> None:
+    short, long = (
+        _as_bytes(body, signed_headers(body) | change, chunked=chunked) for chunked in (False, True)
+    )
+
+    first, second = (_answers(sender, request) for request in (short, long))
+
+    assert first == second
+    assert len(first) == 1
+
+
+def test_requests_that_come_at_once_are_answered_in_their_order(sender: Sender, db: Engine) -> None:
+    bodies = [sync_events(), b"junk", sync_events(), b'{"event":"some.thing"}'] * 3
+    requests = [_as_bytes(body, signed_headers(body)) for body in bodies]
+
+    answers = _answers(sender, *requests)
+
+    assert [answer[:3] for answer in answers] == [b"204", b"202", b"204", b"204"] * 3
+    assert len(deliveries(db)) == len(bodies)

@@ -421,7 +421,7 @@ def test_of_a_group_only_what_is_about_a_held_calendar_is_left_out(db: Engine) -
         stored = inbox.store(group)
     inbox.close()
 
-    assert stored.new == {group[1].id, group[2].id}
+    assert stored.repeated == set()
     assert stored.left_out == {group[0].id}
     assert stored.rings == {SYNC_WORKSPACE, TAKE_IN}
     assert (calendar(db, held)["wanted"], calendar(db, free)["wanted"]) == (0, 1)

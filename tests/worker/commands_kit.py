@@ -130,8 +130,8 @@ class World:
         sync_workspace(self.rt)
         with self.rt.db.begin() as tx:
             slots = due.list_due(tx, Slot, limit=100)
-        for slot_id in slots:
-            reconcile(self.rt, slot_id)
+        for _ in slots:
+            reconcile(self.rt)
 
     def event_id(self, ref: str = "event-1") -> UUID:
         with self.rt.db.begin() as tx:

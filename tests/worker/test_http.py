@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import re
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -340,6 +342,15 @@ def test_a_truncated_answer_is_no_answer() -> None:
     assert not raised.value.is_definite
 
 
+def test_an_answer_that_ends_in_a_reset_is_no_answer() -> None:
+    half = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhalf"
+
+    with served(half, resets=True) as url, pytest.raises(TryLater, match="ReadError") as raised:
+        over_the_network(url)
+
+    assert not raised.value.is_definite
+
+
 def test_an_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door, "LARGEST_BODY_BYTES", 10_000)
     endless = b"HTTP/1.1 200 OK\r\ncontent-length: 20000\r\n\r\n" + b"x" * 20_000
@@ -377,7 +388,7 @@ def test_connections_are_reused() -> None:
         ports = []
         for _ in range(3):
             call(http, "GET", url, provider="p", operation="o")
-            ports.append(len(http._transport._pool.connections))  # type: ignore[attr-defined]
+            ports.append(len(http._transport._pool.connections))  # type: ignore[attr-defined]  # of any transport
 
     assert ports == [1, 1, 1]
 
@@ -387,27 +398,56 @@ def over_the_network(url: str) -> Answer:
         return call(http, "POST", url, provider="recall", operation="list_things", body={})
 
 
+def read_request(connection: socket.socket) -> bool:
+    """Read one request, body and all; False when there is none to come."""
+    told = b""
+    while b"\r\n\r\n" not in told:
+        some = connection.recv(65536)
+        if not some:
+            return False
+        told += some
+    head, _, body = told.partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
+    missing = int(length[1]) - len(body) if length else 0
+    while missing > 0:
+        missing -= len(connection.recv(missing)) or missing
+    return True
+
+
 def gzipped(packed: bytes) -> bytes:
     head = f"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {len(packed)}\r\n\r\n"
     return head.encode() + packed
 
 
 @contextmanager
-def served(answer: bytes, *, drip_s: float = 0.0, keep_open: bool = False) -> Iterator[str]:
-    """A server on loopback that answers every request with the same bytes, a byte at a time if told."""
+def served(
+    answer: bytes, *, drip_s: float = 0.0, keep_open: bool = False, resets: bool = False
+) -> Iterator[str]:
+    """
+    A server on loopback that answers every request with the same bytes, a byte at a time if told.
+
+    It reads a request to its end and lets the client hang up first, unless it *resets*: closing with
+    something unread would be a reset on some machines and an end of file on others.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(0.1)
     ended = threading.Event()
 
     def serve(connection: socket.socket) -> None:
         with connection:
-            while not ended.is_set() and connection.recv(65536):
+            while not ended.is_set() and read_request(connection):
                 pieces = [bytes([byte]) for byte in answer] if drip_s else [answer]
                 for piece in pieces:
                     connection.sendall(piece)
                     if ended.wait(drip_s):
                         return
+                if resets:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    return
                 if not keep_open:
+                    connection.shutdown(socket.SHUT_WR)
+                    while connection.recv(65536):
+                        pass
                     return
 
     def accept() -> None:

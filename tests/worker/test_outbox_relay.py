@@ -112,7 +112,7 @@ def test_a_crash_between_publishing_and_marking_repeats_the_same_id(db: Engine) 
 
     class CrashingPublisher(FakePublisher):
         def publish(self, batch: object) -> list[str | None]:
-            super().publish(batch)  # type: ignore[arg-type]
+            super().publish(batch)  # type: ignore[arg-type]  # whatever it is
             raise Crash
 
     crashing, publisher = CrashingPublisher(), FakePublisher()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, func, select, update
 
 from models.domain.bots import BotState
 from models.sealing import Vault
@@ -13,7 +13,7 @@ from models.tables.calendars import Calendar
 from models.tables.due import table_of
 from models.tables.slots import Slot
 from tests.builders import NOON, a_calendar, a_found, a_link, an_event
-from tests.worker.world import World
+from tests.worker.world import SLOTS, World
 from worker.errors import Refused, TryLater
 from worker.ports import Attachment
 from worker.reconciling import reconcile
@@ -313,3 +313,32 @@ def test_an_event_that_arrives_with_a_foreign_bot_is_left_to_it_when_unwanted(wo
     world.reconcile_all()
 
     assert world.bots.calls == []
+
+
+def test_after_an_outage_each_bot_that_goes_through_brings_others_forward(world: World) -> None:
+    hours = [timedelta(hours=n) for n in (5, 1, 9, 3, 7, 2)]
+    world.store(*[a_found(an_event(f"e{h}", start=NOON + h, link=f"room-{h}")) for h in hours])
+    world.bots.fail(*[TryLater("503", is_definite=True) for _ in hours])
+    for _ in hours:
+        reconcile(world.rt)
+    world.change_slot(due_at=NOON + timedelta(days=999))
+    with world.db.begin() as tx:
+        soonest = select(func.min(SLOTS.c.start_at)).scalar_subquery()
+        tx.execute(update(SLOTS).where(SLOTS.c.start_at == soonest).values(due_at=func.now()))
+
+    while reconcile(world.rt) is not Outcome.NOTHING_DUE:
+        pass
+
+    assert [step.seat.start_at - NOON for step in world.bots.steps if step.seat] == sorted(hours)
+
+
+def test_a_bot_that_goes_through_at_once_brings_nobody_forward(world: World) -> None:
+    late = an_event("late", start=LATER, link="late-room-abc")
+    world.store(a_found(late))
+    world.bots.fail(TryLater("503", is_definite=True))
+    reconcile(world.rt)
+    world.store(a_found())
+
+    reconcile(world.rt)
+
+    assert reconcile(world.rt) is Outcome.NOTHING_DUE

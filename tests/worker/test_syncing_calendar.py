@@ -65,6 +65,7 @@ def test_a_calendar_that_is_connecting_is_looked_at_again_until_it_is_connected(
     assert world.look_at(new) is Outcome.PUT_OFF
     assert (world.calendar(new)["tries"], world.is_due(new)) == (0, True)
     assert world.told("calendar.") == []
+    assert world.count("sync_runs") == 0
 
     world.source.put_calendar("cal-new", email="new@example.com")
     world.put(calendar="cal-new")

@@ -455,6 +455,23 @@ def test_a_look_nobody_asked_for_that_failed_is_made_again(world: World, anna: U
     assert "unheard" in world.titles()
 
 
+def test_in_a_long_outage_the_listing_is_tried_every_minute_and_never_set_aside(
+    world: World, anna: UUID
+) -> None:
+    world.put(an_event(title="During the outage"))
+    world.notify()
+    for _ in range(30):
+        world.source.fail(TryLater("503"))
+        assert world.list_changes() is Outcome.PUT_OFF
+        row = world.workspace()
+        assert row["parked_at"] is None
+        assert row["due_at"] - real_now() <= timedelta(minutes=1)
+        world.wait_out()
+
+    assert world.list_changes() is Outcome.FINISHED
+    assert world.titles() == {"event-1": "During the outage"}
+
+
 def test_a_look_that_was_served_by_somebody_else_costs_no_call(world: World, anna: UUID) -> None:
     world.notify()
     world.list_changes()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine, insert, text, update
@@ -18,10 +19,12 @@ from models.tables.outbox import Endpoint
 from tests.builders import NOON, a_calendar, a_found, an_event, an_installation
 from tests.worker.world import SOURCES, World, real_now
 from worker import jobs
+from worker.duties import perform
 from worker.reconciling import reconcile
 from worker.settling import settle
 from worker.upkeep import RING_AGAIN, Upkeep
 
+DUTIES = (jobs.FIND_CALENDARS, jobs.SWEEP_BOTS)
 CALM: dict[str, Any] = {"last_full_at": NOON + timedelta(days=3650)}
 
 
@@ -36,6 +39,8 @@ def upkeep(world: World) -> Upkeep:
     keeper = Upkeep(world.rt, name="first")
     listed(world, timedelta(0))
     keeper.tick()
+    for duty in DUTIES:
+        perform(world.rt, duty)
     world.bell.take()
     return keeper
 
@@ -348,25 +353,42 @@ def test_a_calendar_that_cannot_be_listed_is_not_listed_daily(
     assert not world.is_due(calendar_id)
 
 
-def test_calendars_nobody_told_us_of_are_found(world: World, upkeep: Upkeep) -> None:
-    world.source.put_calendar("cal-new")
-    wait(world, timedelta(hours=1))
+def let_duties_age(world: World, age: timedelta) -> None:
+    with world.db.begin() as tx:
+        tx.execute(text("UPDATE duties SET performed_at = performed_at - :age"), {"age": age})
 
+
+@pytest.mark.parametrize(
+    ("age", "rung_for"),
+    [
+        (timedelta(minutes=4), set()),
+        (timedelta(minutes=6), {jobs.SWEEP_BOTS}),
+        (timedelta(minutes=61), {jobs.SWEEP_BOTS, jobs.FIND_CALENDARS}),
+    ],
+)
+def test_bots_are_swept_every_five_minutes_and_calendars_looked_for_every_hour(
+    world: World, upkeep: Upkeep, age: timedelta, rung_for: set[str]
+) -> None:
+    let_duties_age(world, age)
+    wait(world)
     upkeep.tick()
 
-    assert world.count("calendars", "external_id = 'cal-new'") == 1
+    assert {job for job, _ in rings(world, upkeep)} == rung_for
 
 
-def test_bots_are_swept(world: World, upkeep: Upkeep) -> None:
+def test_a_tick_asks_no_provider_for_anything(world: World, upkeep: Upkeep) -> None:
     a_calendar(world.db, **CALM)
     world.store(a_found())
-    world.reconcile_all()
-    world.bots._make(uuid4(), world.rt.install_id, "https://zoom.us/j/1", NOON, {}, None)
-    wait(world, timedelta(minutes=5))
+    world.source.calls.clear()
+    world.bots.calls.clear()
+    for age in (timedelta(minutes=6), timedelta(hours=2), timedelta(days=2)):
+        let_duties_age(world, age)
+        wait(world, age)
 
-    upkeep.tick()
+        upkeep.tick()
 
-    assert len(world.live()) == 1
+    assert world.source.calls == []
+    assert world.bots.calls == []
 
 
 def test_a_row_whose_runs_all_died_is_parked_and_holds_up_nobody(world: World, upkeep: Upkeep) -> None:
@@ -474,6 +496,38 @@ def test_tidying_removes_meetings_and_places_sixty_days_after_their_end(
     assert world.count("slots") == 2
 
 
+def test_tidying_removes_dead_workers_and_bots_long_gone(world: World, upkeep: Upkeep) -> None:
+    a_calendar(world.db, **CALM)
+    world.store(a_found())
+    world.reconcile_all()
+    with world.db.begin() as tx:
+        tx.execute(
+            text(
+                "INSERT INTO heartbeats (worker, seen_at) VALUES ('dead', now() - interval '25 h'),"
+                " ('quiet', now() - interval '23 h')"
+            )
+        )
+        tx.execute(
+            text(
+                "INSERT INTO provider_bots (id, origin, state, first_seen_at) VALUES"
+                " ('old', 'created', 'done', :at), ('recent', 'created', 'done', :now)"
+            ),
+            {"at": world.at - timedelta(days=121), "now": world.at},
+        )
+        tx.execute(
+            text("UPDATE provider_bots SET first_seen_at = :at WHERE id = 'bot-1'"),
+            {"at": world.at - timedelta(days=121)},
+        )
+    wait(world, timedelta(hours=1))
+
+    upkeep.tick()
+
+    assert world.count("heartbeats", "worker IN ('quiet', 'first')") == 2
+    assert world.count("heartbeats") == 2
+    assert world.count("provider_bots", "id IN ('recent', 'bot-1')") == 2
+    assert world.count("provider_bots") == 2
+
+
 def test_a_duty_that_fails_does_not_end_the_upkeep(world: World, upkeep: Upkeep) -> None:
     stop = threading.Event()
     ticks: list[int] = []
@@ -524,3 +578,35 @@ def test_what_was_set_aside_a_moment_ago_stays_there(world: World, upkeep: Upkee
     upkeep.tick()
 
     assert world.slot()["parked_at"] is not None
+
+
+def test_a_bot_set_aside_in_an_outage_is_tried_again_soon_while_its_meeting_goes_on(
+    world: World, upkeep: Upkeep
+) -> None:
+    a_calendar(world.db, **CALM)
+    world.store(a_found())
+    world.change_slot(parked_at=real_now() - timedelta(minutes=2), tries=MOST_TRIES)
+    wait(world, timedelta(minutes=2))
+    upkeep.tick()
+    assert world.slot()["parked_at"] is not None
+
+    world.at = NOON + timedelta(minutes=5)
+    upkeep.tick()
+
+    assert world.slot()["parked_at"] is None
+
+
+def test_what_is_revived_comes_back_one_by_one_the_soonest_first(world: World, upkeep: Upkeep) -> None:
+    a_calendar(world.db, **CALM)
+    hours = [5, 1, 9, 3]
+    world.store(*[a_found(an_event(f"e{n}", start=NOON + timedelta(hours=n))) for n in hours])
+    world.change_slot(parked_at=real_now() - timedelta(hours=2), tries=MOST_TRIES)
+    wait(world, timedelta(minutes=2))
+
+    upkeep.tick()
+
+    with world.db.begin() as tx:
+        due_at = tx.execute(text("SELECT due_at FROM slots ORDER BY start_at")).scalars().all()
+    gaps = [later - earlier for earlier, later in pairwise(due_at)]
+    assert all(gap > timedelta(milliseconds=200) for gap in gaps)
+    assert due_at[-1] - due_at[0] < timedelta(minutes=1)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import Field
-from sqlalchemy import ColumnElement, and_, literal, not_, select, tuple_
+from sqlalchemy import ColumnElement, Executable, and_, literal, not_, select, tuple_
 
 from models.tables.due import table_of
 from models.tables.slots import Slot
@@ -86,9 +86,9 @@ def get_bot(call: Call) -> Answer:
     return Answer(view)
 
 
-def _spots(  # SQLAlchemy's type repeats the columns
+def _spots(
     query: BotQuery, *, after: tuple[datetime, UUID] | None, limit: int, now: datetime
-) -> Any:  # noqa: ANN401
+) -> Executable:
     wanted: list[ColumnElement[bool]] = []
     if query.state is not None:
         wanted.append(SLOTS.c.bot_state == query.state)

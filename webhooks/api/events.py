@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import Field
-from sqlalchemy import ColumnElement, literal, select, tuple_
+from sqlalchemy import ColumnElement, Executable, literal, select, tuple_
 
 from models.domain.rules import Reason
 from models.tables.due import table_of
@@ -189,7 +189,7 @@ def change_event(call: Call) -> Answer:
         raise Problem("not_in_series") from wrong
 
 
-def _spots(query: EventQuery, *, after: tuple[datetime, UUID] | None, limit: int) -> Any:  # noqa: ANN401
+def _spots(query: EventQuery, *, after: tuple[datetime, UUID] | None, limit: int) -> Executable:
     wanted: list[ColumnElement[bool]] = []
     if query.calendar_id is not None:
         wanted.append(EVENTS.c.calendar_id == query.calendar_id)

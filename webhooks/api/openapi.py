@@ -45,6 +45,8 @@ next page; an entry added meanwhile neither repeats nor hides another. `limit` i
 
 **Errors** are RFC 9457 problems (`application/problem+json`). `code` never changes its meaning; `errors` lists
 every field that does not fit. What is not described here is refused: unknown fields, unknown query parameters.
+What is not clean HTTP, too slow, or too long in its URL (8 KiB) or head (16 KiB) never reaches an operation:
+400, 408, 414 and 431 are problems without `detail` and `request_id`.
 
 **Times** are RFC 3339 in UTC. **Domain events** are described in `/asyncapi.json`."""
 

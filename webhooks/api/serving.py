@@ -20,7 +20,7 @@ import anyio
 import structlog
 from anyio.to_thread import run_sync
 from pydantic import BaseModel, ValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from starlette.requests import Request
 from starlette.responses import Response
@@ -136,7 +136,8 @@ class Resource:
         )
 
     def _operation(self, method: str) -> Operation:
-        operation = self._operations.get("GET" if method == "HEAD" else method)  # type: ignore[call-overload]
+        asked: Any = "GET" if method == "HEAD" else method  # any word may stand there
+        operation = self._operations.get(asked)
         if operation is None and not self._operations:
             raise Problem("not_found")
         if operation is None:
@@ -203,7 +204,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem("conflict", "the provider does not know it any more")
         case Refused():
             return Problem("provider_refused", str(error)[:300])
-        case OperationalError() | InterfaceError() | PoolExhausted():
+        case OperationalError() | InterfaceError() | InternalError() | PoolExhausted():
+            # An InternalError is a session of the wrong kind: read-only after a fail-over, say.
             return Problem("database_unavailable", headers={"Retry-After": str(_RETRY_DATABASE_S)})
         case _:
             return Problem("internal_error")

@@ -15,7 +15,7 @@ from worker.calendars.keeping import (
     remove,
     sync,
 )
-from worker.calendars.status import mark_deleted, set_status, unsettle_upcoming
+from worker.calendars.status import lock_upcoming, mark_deleted, set_status, unsettle_upcoming
 
 __all__ = [
     "RECALL",
@@ -25,6 +25,7 @@ __all__ = [
     "connect",
     "find_calendar",
     "list_calendars",
+    "lock_upcoming",
     "mark_deleted",
     "remove",
     "set_status",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid5
@@ -25,6 +25,7 @@ from worker.views import load_calendars
 
 log = structlog.get_logger(__name__)
 
+_CONNECT_LOCK = 0x434F4E4E  # any number; accounts are stored by one transaction at a time
 _TWIN = "the account has another calendar"
 
 #: Keys of create calls are derived from it.
@@ -59,12 +60,51 @@ def connect(
     """
     recall = _recall_of(rt)
     found = _reconnect_known(rt, recall, new) if new.email else None
-    if found is None:
+    if found is not None:
+        kept = _keep(rt, found, new, owner=owner, metadata=metadata)
+    else:
         found = _create(rt, recall, new)
+        seen = {rival.id for rival in _rivals(rt, found.external_id, new.platform)}
         found = _with_address(rt, recall, found, new, wait=wait)
         found = _fold_into_older(rt, recall, found, new)
+        kept = _keep(rt, found, new, owner=owner, metadata=metadata, only_beside=seen)
+    if kept is None:  # somebody has connected another calendar meanwhile, maybe of this account
+        found = _with_address(rt, recall, found, new, wait=wait)
+        found = _fold_into_older(rt, recall, found, new)
+        kept = _keep(rt, found, new, owner=owner, metadata=metadata)
+    assert kept is not None  # nothing was asked to be beside it
+    view, is_new = kept
+    rt.bell.ring(jobs.SYNC_CALENDAR, str(view["id"]))
+    rt.bell.ring(jobs.SETTLE)
+    rt.bell.ring(jobs.RELAY)
+    return view, is_new
+
+
+def _keep(
+    rt: Runtime,
+    found: FoundCalendar,
+    new: NewCalendar,
+    *,
+    owner: str | None,
+    metadata: Mapping[str, Any] | None,
+    only_beside: Collection[UUID] | None = None,
+) -> tuple[dict[str, Any], bool] | None:
+    """
+    Store the account's calendar.
+
+    None, and nothing is stored, when there is a calendar that may be of the same account and is none
+    of those named. Accounts are stored by one transaction at a time, so one of two sees the other.
+    """
+    email = found.email or new.email
+    platform = found.platform or new.platform
     with rt.db.begin() as tx:
-        calendar_id, is_new = adopt_row(tx, found.external_id, revive=True)
+        tx.execute(select(func.pg_advisory_xact_lock(_CONNECT_LOCK)))
+        if only_beside is not None and any(
+            rival.id not in only_beside and (email is None or _may_be(rival.email, email))
+            for rival in _list_rivals(tx, found.external_id, platform)
+        ):
+            return None
+        calendar_id, is_new = adopt_row(tx, found.external_id, revive=True, now=rt.now())
         describe(tx, calendar_id, owner=owner, metadata=metadata)
         set_status(
             tx,
@@ -72,13 +112,10 @@ def connect(
             found.status,
             found.reason,
             now=rt.now(),
-            email=found.email or new.email,
-            platform=found.platform or new.platform,
+            email=email,
+            platform=platform,
         )
         view = load_calendars(tx, [calendar_id])[calendar_id]
-    rt.bell.ring(jobs.SYNC_CALENDAR, str(calendar_id))
-    rt.bell.ring(jobs.SETTLE)
-    rt.bell.ring(jobs.RELAY)
     return view, is_new
 
 
@@ -198,6 +235,11 @@ def _bury(rt: Runtime, external_id: str) -> None:
 
 
 def _rivals(rt: Runtime, external_id: str, platform: str) -> list[_Rival]:
+    with rt.db.begin() as tx:
+        return _list_rivals(tx, external_id, platform)
+
+
+def _list_rivals(tx: Tx, external_id: str, platform: str) -> list[_Rival]:
     """List calendars that were here before this one and may be of the same account, oldest first."""
     live = and_(CALENDARS.c.source == RECALL, CALENDARS.c.deleted_at.is_(None))
     own = select(CALENDARS.c.created_at).where(live, CALENDARS.c.external_id == external_id)
@@ -206,13 +248,12 @@ def _rivals(rt: Runtime, external_id: str, platform: str) -> list[_Rival]:
         .where(
             live,
             CALENDARS.c.external_id != external_id,
-            CALENDARS.c.created_at < func.coalesce(own.scalar_subquery(), func.now()),
+            CALENDARS.c.created_at < func.coalesce(own.scalar_subquery(), func.clock_timestamp()),
             func.coalesce(CALENDARS.c.platform, platform) == platform,
         )
         .order_by(CALENDARS.c.created_at)
     )
-    with rt.db.begin() as tx:
-        return [_Rival(row.id, row.external_id, row.email) for row in tx.execute(rivals)]
+    return [_Rival(row.id, row.external_id, row.email) for row in tx.execute(rivals)]
 
 
 def _learn_address(rt: Runtime, recall: CalendarSource, rival: _Rival) -> str | None:
@@ -267,6 +308,10 @@ def _recall_of(rt: Runtime) -> CalendarSource:
         msg = "no Recall API key is configured (PUNCTUAL_RECALL_API_KEY)"
         raise ConfigError(msg)
     return rt.recall
+
+
+def _may_be(email: str | None, other: str) -> bool:
+    return email is None or _is_same(email, other)
 
 
 def _is_same(email: str | None, other: str) -> bool:

@@ -15,7 +15,13 @@ from models.tables import due
 from models.tables.base import new_id
 from models.tables.calendars import Calendar
 from worker import jobs
-from worker.calendars.status import CALENDARS, lock_calendar, mark_deleted, unsettle_upcoming
+from worker.calendars.status import (
+    CALENDARS,
+    lock_calendar,
+    lock_upcoming,
+    mark_deleted,
+    unsettle_upcoming,
+)
 from worker.runtime import Runtime
 from worker.views import calendar_view, load_calendars
 
@@ -79,13 +85,19 @@ def adopt(
 
 
 def adopt_row(
-    tx: Tx, external_id: str, *, source: str = RECALL, revive: bool = False
+    tx: Tx,
+    external_id: str,
+    *,
+    source: str = RECALL,
+    revive: bool = False,
+    now: datetime | None = None,
 ) -> tuple[UUID, bool]:
     """
     Make sure there is a row for a provider's calendar, and ask for a check and a full listing.
 
     A calendar that was deleted here stays deleted, and is not asked for, unless *revive*. The second
-    value says whether the row is new or came back.
+    value says whether the row is new or came back. *now* is for those who change its status next:
+    its upcoming events are locked before it.
     """
     made = tx.execute(
         upsert(CALENDARS)
@@ -96,11 +108,12 @@ def adopt_row(
     if made is not None:
         due.ask(tx, Calendar, [made], now=True)
         return made, True
-    known = tx.execute(
-        select(CALENDARS.c.id, CALENDARS.c.deleted_at)
-        .where(CALENDARS.c.source == source, CALENDARS.c.external_id == external_id)
-        .with_for_update()
-    ).one()
+    one = select(CALENDARS.c.id, CALENDARS.c.deleted_at).where(
+        CALENDARS.c.source == source, CALENDARS.c.external_id == external_id
+    )
+    if now is not None:
+        lock_upcoming(tx, [tx.execute(one).one().id], now=now)
+    known = tx.execute(one.with_for_update()).one()
     calendar_id, was_deleted = known.id, known.deleted_at is not None
     if was_deleted and not revive:
         return calendar_id, False
@@ -125,6 +138,8 @@ def change(
 ) -> dict[str, Any] | None:
     """Change what is ours about a calendar; None when there is no such calendar. None leaves a field."""
     with rt.db.begin() as tx:
+        if paused is not None:
+            lock_upcoming(tx, [calendar_id], now=rt.now())
         row = lock_calendar(tx, calendar_id)
         if row is None:
             return None

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import RowMapping, func, select, update
+from sqlalchemy import RowMapping, Select, func, select, update
 
 from models.db import Tx
 from models.domain.emitted import Emitted, Type, differences, subject_of
@@ -45,20 +45,22 @@ def set_status(
     matters to them: to or from disconnected, or another address. True when the status changed.
     Emits, so it comes last in its transaction. Deleted calendars are left alone.
     """
+    seen = find_row(tx, calendar_id)
+    if seen is None or not _wanted(seen, status, reason, email, platform):
+        return False
+    lock_upcoming(tx, [calendar_id], now=now)
     row = lock_calendar(tx, calendar_id)
     if row is None:
         return False
-    email = email.strip().lower() if email else row["email"]
-    platform = platform or row["platform"]
-    wanted = {"status": status, "status_reason": reason, "email": email, "platform": platform}
-    if all(row[name] == value for name, value in wanted.items()):
+    wanted = _wanted(row, status, reason, email, platform)
+    if not wanted:
         return False
     before = calendar_view(row)
     tx.execute(
         update(CALENDARS).where(CALENDARS.c.id == calendar_id).values(**wanted, updated_at=func.now())
     )
     has_changed: bool = row["status"] != status
-    if email != row["email"] or (has_changed and "disconnected" in {status, row["status"]}):
+    if wanted["email"] != row["email"] or (has_changed and "disconnected" in {status, row["status"]}):
         unsettle_upcoming(tx, [calendar_id], now=now)
     if has_changed and status in _TYPE_BY_STATUS:
         after = load_calendars(tx, [calendar_id])[calendar_id]
@@ -79,8 +81,22 @@ def set_status(
     return has_changed
 
 
+def _wanted(
+    row: RowMapping, status: str, reason: str | None, email: str | None, platform: str | None
+) -> dict[str, str | None]:
+    """Return what a calendar's row should say, nothing when it says so already."""
+    wanted = {
+        "status": status,
+        "status_reason": reason,
+        "email": email.strip().lower() if email else row["email"],
+        "platform": platform or row["platform"],
+    }
+    return {} if all(row[name] == value for name, value in wanted.items()) else wanted
+
+
 def mark_deleted(tx: Tx, calendar_id: UUID, *, now: datetime, reason: str) -> bool:
     """Take a calendar out of sight and its events out of consideration; False if it was already."""
+    lock_upcoming(tx, [calendar_id], now=now)
     if lock_calendar(tx, calendar_id) is None:
         return False
     tx.execute(
@@ -112,18 +128,36 @@ def unsettle_upcoming(tx: Tx, calendar_ids: Iterable[UUID], *, now: datetime) ->
     """
     Have every event of these calendars that has not ended decided again; how many is returned.
 
-    Rows are locked in order of their ids, as everybody does, so that nobody deadlocks.
+    Whoever locks calendars in the same transaction locks their upcoming events first.
     """
-    locked = (
+    locked = _upcoming(calendar_ids, now).cte("locked")
+    return tx.execute(
+        update(EVENTS).where(EVENTS.c.id.in_(select(locked.c.id))).values(unsettled=True)
+    ).rowcount
+
+
+def lock_upcoming(tx: Tx, calendar_ids: Iterable[UUID], *, now: datetime) -> None:
+    """
+    Lock the events of these calendars that have not ended, before any of the calendars is locked.
+
+    A listing locks the events of a page and then the calendar; everybody keeps to this order.
+    """
+    tx.execute(_upcoming(calendar_ids, now))
+
+
+def _upcoming(calendar_ids: Iterable[UUID], now: datetime) -> Select[UUID]:
+    return (
         select(EVENTS.c.id)
         .where(EVENTS.c.calendar_id.in_(list(calendar_ids)), EVENTS.c.end_at > now)
         .order_by(EVENTS.c.id)
         .with_for_update()
-        .cte("locked")
     )
-    return tx.execute(
-        update(EVENTS).where(EVENTS.c.id.in_(select(locked.c.id))).values(unsettled=True)
-    ).rowcount
+
+
+def find_row(tx: Tx, calendar_id: UUID) -> RowMapping | None:
+    """Read the row of a calendar that was not deleted, without locking it; None when there is none."""
+    live = select(CALENDARS).where(CALENDARS.c.id == calendar_id, CALENDARS.c.deleted_at.is_(None))
+    return tx.execute(live).mappings().one_or_none()
 
 
 def lock_calendar(tx: Tx, calendar_id: UUID) -> RowMapping | None:

@@ -130,6 +130,7 @@ def call(
     params: Params | None = None,
     body: Mapping[str, Any] | None = None,
     key: UUID | None = None,
+    may_repeat: bool = True,
     permit: Callable[[], None] = lambda: None,
     count: Count = count_nothing,
     sleep: Callable[[float], None] = time.sleep,
@@ -138,7 +139,8 @@ def call(
     Make one call and return the answer, whatever its status; at most 15 s.
 
     A GET, a DELETE, or anything with an idempotency *key* is tried up to three times within 8 s when
-    the connection breaks or the answer is 502, 503 or 504. *permit* is asked before every try.
+    the connection breaks or the answer is 502, 503 or 504, unless it *may not repeat*. *permit* is
+    asked before every try.
 
     Raises:
         TryLater: no answer; `is_definite` when the request surely never left us. Or *permit* said so.
@@ -153,9 +155,16 @@ def call(
     if body is not None:
         content = json.dumps(body, allow_nan=False).encode()
         given["Content-Type"] = "application/json"
-    request = http.build_request(method, url, params=params, headers=given, content=content)
+    request = http.build_request(
+        method,
+        url,
+        params=params,
+        headers=given,
+        content=content,
+        extensions={"operation": f"{provider}.{operation}"},
+    )
     trying = _Trying(http, request, provider, operation, permit, count)
-    may_repeat = method in {"GET", "DELETE"} or key is not None
+    may_repeat = may_repeat and (method in {"GET", "DELETE"} or key is not None)
     with until(time.monotonic() + TOTAL_TIMEOUT_S):
         return trying.run(MOST_TRIES if may_repeat else 1, sleep)
 
@@ -197,6 +206,7 @@ class _Trying:
                 str(waiting),
                 after=waiting.after,
                 counts=waiting.counts,
+                each=waiting.each,
                 is_definite=not self._is_doubtful,
             ) from waiting
         except _BodyTooLarge as too_large:

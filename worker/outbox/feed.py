@@ -98,7 +98,7 @@ def prune(tx: Tx, before: datetime, *, keep_unpublished: bool = False) -> int:
             DELETE FROM outbox
             WHERE created_at < :before AND position IS NOT NULL
               AND NOT (:keep AND published_at IS NULL)
-              AND position NOT IN (SELECT position FROM postings)
+              AND NOT EXISTS (SELECT FROM postings WHERE postings.position = outbox.position)
             """
         ),
         values,

@@ -67,6 +67,7 @@ def _config(app: Starlette, host: str, port: int) -> uvicorn.Config:
         ws="none",
         log_level="warning",
         access_log=False,
+        date_header=False,  # the emulator's clock may be another than the machine's
         timeout_graceful_shutdown=3,
         backlog=2048,
     )

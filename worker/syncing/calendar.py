@@ -64,11 +64,6 @@ def _sync_one(rt: Runtime, source: CalendarSource, claimed: due.Claim, calendar_
     listing = Listing(run_id=new_id())
     with rt.db.begin() as tx:
         calendar = tx.execute(select(CALENDARS).where(CALENDARS.c.id == calendar_id)).mappings().one()
-        tx.execute(
-            insert(RUNS).values(
-                id=listing.run_id, source=RECALL, scope="calendar", calendar_id=calendar_id
-            )
-        )
         still_mine(tx, Calendar, claimed)
         if calendar["deleted_at"] is None:
             ref = calendar["external_id"]
@@ -76,6 +71,13 @@ def _sync_one(rt: Runtime, source: CalendarSource, claimed: due.Claim, calendar_
     status = calendar["status"]
     if calendar["deleted_at"] is None:
         status = _check(rt, source, claimed, calendar)
+    # Only now: a calendar that is still connecting is asked after again and again.
+    with rt.db.begin() as tx:
+        tx.execute(
+            insert(RUNS).values(
+                id=listing.run_id, source=RECALL, scope="calendar", calendar_id=calendar_id
+            )
+        )
     is_full = status == "connected" and (calendar["needs_full"] or calendar["status"] != "connected")
     if is_full:
         _list_fully(rt, source, claimed, listing, calendar_id, calendar["external_id"])

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import and_, func, update
+from sqlalchemy import Text, and_, any_, func, literal, update
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from models.db import Tx
 from models.tables.calendars import Calendar
@@ -60,7 +61,7 @@ def stamp_deliveries(
             .where(
                 DELIVERIES.c.state == "stored",
                 DELIVERIES.c.source == RECALL,
-                DELIVERIES.c.ref.in_(refs),
+                DELIVERIES.c.ref == any_(literal(refs, ARRAY(Text))),  # as many as there are calendars
                 DELIVERIES.c.type.in_(types),
             )
             .values(run_id=run_id)

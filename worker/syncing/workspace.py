@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
-from sqlalchemy import case, func, insert, select, update
+from sqlalchemy import BigInteger, Uuid, bindparam, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from models.db import Tx
@@ -23,6 +24,7 @@ from models.tables.due import table_of
 from models.tables.events import CalendarEvent
 from models.tables.installation import Source
 from worker import jobs, metrics
+from worker.errors import TryLater
 from worker.ports import CalendarSource, Page
 from worker.runtime import Runtime
 from worker.settling import settle
@@ -57,6 +59,10 @@ SPACING = timedelta(seconds=1)
 PAUSE = timedelta(milliseconds=60)
 LONGEST_GATHERING = timedelta(seconds=3)
 CLOCK_WEAR_S = 0.01
+#: In an outage the listing is tried this often; what happens meanwhile waits for it, not for its own row.
+PROBE = timedelta(minutes=1)
+TRIES_BEFORE_PROBING = 5
+IN_STEP = timedelta(seconds=5)
 
 
 def sync_workspace(rt: Runtime) -> Outcome:
@@ -72,10 +78,26 @@ def sync_workspace(rt: Runtime) -> Outcome:
         apart = _ask_for_due_calendars(tx)
     for calendar_id in apart:
         rt.bell.ring(jobs.SYNC_CALENDAR, str(calendar_id))
-    outcome = take_turn(rt, Source, RECALL, lambda claimed: _list_workspace(rt, source, claimed))
+    outcome = take_turn(
+        rt,
+        Source,
+        RECALL,
+        lambda claimed: _list_patiently(rt, source, claimed),
+        longest_wait=lambda: PROBE,
+    )
     if outcome is Outcome.FINISHED:
         rt.bell.ring(jobs.RELAY)
     return outcome
+
+
+def _list_patiently(rt: Runtime, source: CalendarSource, claimed: due.Claim) -> None:
+    """List; in an outage knock once a minute and never give up, because everything waits for this row."""
+    try:
+        _list_workspace(rt, source, claimed)
+    except TryLater as later:
+        if claimed.tries < TRIES_BEFORE_PROBING or not later.counts:
+            raise
+        raise TryLater(str(later), after=PROBE, counts=False, is_definite=later.is_definite) from later
 
 
 def _ask_for_due_calendars(tx: Tx) -> list[UUID]:
@@ -83,7 +105,7 @@ def _ask_for_due_calendars(tx: Tx) -> list[UUID]:
     is_waiting = select(CALENDARS.c.id).where(IS_PLAIN, due.is_due(table_of(Calendar))).limit(1)
     tx.execute(upsert(SOURCES).values(name=RECALL).on_conflict_do_nothing())
     if tx.execute(is_waiting).first() is not None:
-        pending = select(SOURCES.c.wanted > SOURCES.c.done).where(SOURCES.c.name == RECALL)
+        pending = select(SOURCES.c.is_pending).where(SOURCES.c.name == RECALL)
         if not tx.execute(pending).scalar_one():
             due.ask(tx, Source, [RECALL])
     apart = select(CALENDARS.c.id).where(~IS_PLAIN, due.is_due(CALENDARS)).limit(50)
@@ -153,7 +175,7 @@ def _take_asks(rt: Runtime, claimed: due.Claim, listing: Listing) -> int:
         still_mine(tx, Source, claimed)
         found = tx.execute(
             select(CALENDARS.c.id, CALENDARS.c.wanted, CALENDARS.c.asked_at, CALENDARS.c.external_id)
-            .where(IS_PLAIN, CALENDARS.c.wanted > CALENDARS.c.done, CALENDARS.c.parked_at.is_(None))
+            .where(IS_PLAIN, CALENDARS.c.is_pending, CALENDARS.c.parked_at.is_(None))
             .order_by(CALENDARS.c.id)
         ).all()
         for calendar_id, wanted, asked_at, _ in found:
@@ -218,8 +240,9 @@ def _finish_workspace(
                 clock_ahead_s=_clock_ahead(listing, known),
             )
         )
-        _serve(tx, listing.asks)
         end_run(tx, listing)
+        # Last, because whoever notifies us waits for these rows.
+        _serve(tx, listing.asks)
         due.finish(tx, Source, claimed)
     now = rt.now()
     for asked_at in listing.notified.values():
@@ -239,7 +262,8 @@ def _read_at(listing: Listing, known_ahead_s: float | None) -> datetime | None:
 
     A change made after that may have slipped from a page to come to one already read; the next
     listing begins no later. The provider's `Date` shows whole seconds, the versions we read tell
-    its clock more finely: it was at least that far ahead of ours when we asked.
+    its clock more finely: it was at least that far ahead of ours when we asked. A `Date` that is not
+    in step with us may be that of another machine, whose clock is wrong: it can only hold us back.
     """
     known = [] if known_ahead_s is None else [timedelta(seconds=known_ahead_s)]
     aheads = [*known, *([listing.clock_ahead] if listing.clock_ahead is not None else [])]
@@ -249,7 +273,9 @@ def _read_at(listing: Listing, known_ahead_s: float | None) -> datetime | None:
     read_at = asked_at + max(aheads) if aheads else asked_at
     if listing.served_at is None:
         return min(read_at, asked_at)
-    return min(max(read_at, listing.served_at), listing.served_at + timedelta(seconds=1))
+    if abs(listing.served_at - asked_at) < IN_STEP:
+        read_at = max(read_at, listing.served_at)
+    return min(read_at, listing.served_at + timedelta(seconds=1))
 
 
 def _clock_ahead(listing: Listing, known_s: float | None) -> float | None:
@@ -261,19 +287,24 @@ def _clock_ahead(listing: Listing, known_s: float | None) -> float | None:
 
 
 def _serve(tx: Tx, asks: Mapping[UUID, int]) -> None:
-    for calendar_id in sorted(asks):
-        seen = asks[calendar_id]
-        more = CALENDARS.c.wanted > seen
-        tx.execute(
-            update(CALENDARS)
-            .where(CALENDARS.c.id == calendar_id)
-            .values(
-                done=func.greatest(CALENDARS.c.done, seen),
-                last_synced_at=func.now(),
-                asked_at=case((more, func.now()), else_=CALENDARS.c.asked_at),
-                due_at=func.now(),
-                tries=0,
-                crashes=0,
-                last_error=None,
-            )
-        )
+    if asks:
+        tx.execute(_SERVED, {"ids": list(asks), "seen": list(asks.values())})
+
+
+# Locked in order of the key, as the receiver does, so that the two cannot deadlock.
+_SERVED = text(
+    """
+    WITH asked AS (
+        SELECT * FROM unnest(:ids, :seen) AS asked (id, seen)
+    ), locked AS (
+        SELECT calendars.id FROM calendars WHERE id IN (SELECT id FROM asked)
+        ORDER BY id FOR NO KEY UPDATE
+    )
+    UPDATE calendars SET
+        done = greatest(done, seen),
+        last_synced_at = now(),
+        asked_at = CASE WHEN wanted > seen THEN now() ELSE asked_at END,
+        due_at = now(), tries = 0, crashes = 0, last_error = NULL
+    FROM asked JOIN locked USING (id) WHERE calendars.id = asked.id
+    """
+).bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("seen", type_=ARRAY(BigInteger)))

@@ -199,7 +199,7 @@ def test_the_client_does_not_show_its_key() -> None:
 @pytest.mark.parametrize("key", ["", " ", "with\nnewline", "naïve"])
 def test_a_key_that_no_header_can_carry_is_a_fault_in_the_settings(key: str) -> None:
     with build_client() as http, pytest.raises(ConfigError) as raised:
-        RecallClient(base_url="https://r.test", api_key=key, http=http, allowance=None)  # type: ignore[arg-type]
+        RecallClient(base_url="https://r.test", api_key=key, http=http, allowance=None)  # type: ignore[arg-type]  # never asked
 
     assert not key.strip() or key not in str(raised.value)
 

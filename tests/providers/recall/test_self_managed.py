@@ -91,6 +91,37 @@ def test_a_success_without_our_bot_leaves_the_outcome_open(answer: httpx.Respons
     assert not raised.value.is_definite
 
 
+@pytest.mark.parametrize("operation", ["create", "change"])
+def test_an_answer_that_repeats_an_earlier_seat_is_not_taken_for_the_present_one(
+    operation: str,
+) -> None:
+    old = a_seat()
+    repeated = ok(a_bot(old), 201 if operation == "create" else 200)
+    is_first = operation == "create"
+    standing = Standing() if is_first else Standing("b1", BotState.SCHEDULED, old.join_at, b"older")
+
+    with saying(*([] if is_first else [ok(a_bot(old))]), repeated) as script:
+        after = carry_out(script, MOVED, standing)
+        bots = SelfManagedBots(script.client, now=lambda: NOON)
+        step = bots.next_step(MOVED, after, now=NOON)
+
+    assert after.digest == old.digest
+    assert step is not None
+    assert step.operation is Operation.CHANGE
+
+
+def test_a_bot_that_has_not_set_out_after_all_is_deleted_instead_of_leaving() -> None:
+    seat = a_seat()
+    sent_out = Standing("b1", BotState.JOINING, seat.join_at, seat.digest)
+    unstarted = ok({"code": "cannot_command_unstarted_bot", "detail": "not started"}, 400)
+
+    with saying(unstarted, httpx.Response(204)) as script:
+        after = carry_out(script, None, sent_out)
+
+        assert [request.method for request in script.requests] == ["POST", "DELETE"]
+    assert after.state is BotState.CANCELLED
+
+
 def test_a_bot_that_begins_at_once_is_given_no_time() -> None:
     begun = a_seat(start=NOON - HOUR / 4)
     with saying(ok(a_bot(begun, join_at=None), 201)) as script:

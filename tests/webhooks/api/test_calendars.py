@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import select
@@ -15,7 +15,7 @@ from tests.webhooks.api.fakes import Api, code_of
 from worker import jobs
 from worker.calendars import connect
 from worker.errors import AuthorizationLost, Refused, TryLater
-from worker.ports import NewCalendar
+from worker.ports import FoundCalendar, NewCalendar
 
 ADOPT = {"source": "recall", "external_id": "cal-anna"}
 
@@ -289,3 +289,35 @@ def test_calendars_can_be_looked_up(api: Api) -> None:
 
     for filtered in ("owner=u1", "status=connected", "email=anna@example.com", "external_id=cal-anna"):
         assert [one["id"] for one in api.get(f"/v1/calendars?{filtered}")["data"]] == [str(anna)]
+
+
+@pytest.mark.parametrize("email", [{"email": "anna@example.com"}, {}], ids=["named", "learnt"])
+def test_one_account_connected_twice_at_once_is_one_calendar(
+    api: Api, email: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second comes while the first has been created at Recall but is not stored here."""
+    made: list[str] = []
+    create = api.recall.connect
+    first, second = (
+        NewCalendar("google_calendar", "client", "secret", f"anna@example.com:{n}", **email)
+        for n in (1, 2)
+    )
+
+    def connect_beside(new: NewCalendar, *, key: UUID) -> FoundCalendar:
+        found = create(new, key=key)
+        if new is first:
+            view, _ = connect(api.rt, second, wait=lambda _: None)
+            made.append(view["id"])
+        return found
+
+    monkeypatch.setattr(
+        type(api.recall), "connect", lambda _self, new, *, key: connect_beside(new, key=key)
+    )
+
+    view, _ = connect(api.rt, first, wait=lambda _: None)
+
+    assert [view["id"]] == made
+    assert len(api.recall.tokens.keys() & {found.external_id for found in api.recall.calendars()}) == 1
+    with api.rt.db.begin() as tx:
+        live = select(table_of(Calendar).c.id).where(table_of(Calendar).c.deleted_at.is_(None))
+        assert len(tx.execute(live).all()) == 1

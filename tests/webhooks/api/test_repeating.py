@@ -88,7 +88,7 @@ def test_each_caller_has_keys_of_his_own(api: Api) -> None:
 def test_a_key_that_cannot_be_used_is_refused(api: Api, key: str) -> None:
     headers = {"Idempotency-Key": key.encode("latin-1")}
 
-    response = api.call("POST", "/v1/api-keys", WANTED, headers=headers)  # type: ignore[arg-type]
+    response = api.call("POST", "/v1/api-keys", WANTED, headers=headers)  # type: ignore[arg-type]  # bytes
 
     assert (response.status_code, code_of(response)) == (400, "invalid_idempotency_key")
 

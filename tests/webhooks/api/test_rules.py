@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, event, text
 
 from models.domain.rules import rule_set, to_json
 from tests.builders import NOON, a_calendar, a_link
@@ -261,3 +261,19 @@ def test_the_installations_rules_are_kept_even_before_its_first_start(api: Api) 
     api.call("PUT", "/v1/rules", ALL)
 
     assert api.get("/v1/rules")["select"] == ["all"]
+
+
+def test_a_database_that_may_only_be_read_is_unavailable_for_changes(api: Api) -> None:
+    """As after a fail-over, when the connections still lead to the old side."""
+
+    def only_read(connection: Connection) -> None:
+        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+
+    event.listen(api.rt.db, "begin", only_read)
+    try:
+        response = api.call("PUT", "/v1/rules", ALL)
+    finally:
+        event.remove(api.rt.db, "begin", only_read)
+
+    assert (response.status_code, code_of(response)) == (503, "database_unavailable")
+    assert "retry-after" in response.headers

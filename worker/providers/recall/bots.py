@@ -20,7 +20,7 @@ import structlog
 
 from models.domain.bots import BotState, Seat, Standing, may_follow
 from models.domain.times import rfc3339
-from worker.errors import AlreadyGone
+from worker.errors import AlreadyGone, TryLater
 from worker.http import Params
 from worker.ports import FoundBot
 from worker.providers.recall.client import BOTS, CREATE, OTHER, RecallClient, at
@@ -89,10 +89,12 @@ class Bots:
             return None
         return read_bot(found)
 
-    def delete(self, bot_id: str) -> None:
+    def delete(self, bot_id: str, *, is_far: bool = False) -> None:
         """Delete a bot that waits; one that is gone is fine. Raises TooLate when it does not wait."""
         try:
-            self._client.ask("DELETE", at(BOTS, bot_id), operation="delete_bot", budget=OTHER)
+            self._client.ask(
+                "DELETE", at(BOTS, bot_id), operation="delete_bot", budget=OTHER, is_far=is_far
+            )
         except AlreadyGone:
             log.debug("bot_gone_already", bot_id=bot_id)
 
@@ -108,6 +110,11 @@ class Bots:
             )
         except AlreadyGone:
             log.debug("bot_left_already", bot_id=bot_id)
+        except TryLater as later:
+            if not (later.is_definite and later.counts):
+                raise
+            # It was not done because the bot has not set out after all: then it can be deleted.
+            self.delete(bot_id)
         return Standing(
             bot_id=bot_id,
             state=BotState.CANCELLED,
@@ -116,9 +123,11 @@ class Bots:
             attached=standing.attached,
         )
 
-    def marked(self, params: Params, *, operation: str) -> Iterator[RecallBot]:
+    def marked(self, params: Params, *, operation: str, is_far: bool = False) -> Iterator[RecallBot]:
         """Yield the bots of a listing that carry any mark of ours; the caller checks which."""
-        pages = self._client.pages(BOTS, operation=operation, budget=CREATE, params=params)
+        pages = self._client.pages(
+            BOTS, operation=operation, budget=CREATE, params=params, is_far=is_far
+        )
         for rows, _ in pages:
             for row in rows:
                 bot = read_bot(row) if isinstance(row, dict) else None
@@ -146,7 +155,7 @@ class Bots:
         seen: set[str] = set()
         # A bot that has set out has no join time any more, so a listing by join time leaves it out.
         for params in ({"join_at_after": rfc3339(since)}, {"status": list(_UNDERWAY)}):
-            for bot in self.marked({**mark, **params}, operation="list_bots"):
+            for bot in self.marked({**mark, **params}, operation="list_bots", is_far=True):
                 is_due = bot.join_at is None or bot.join_at >= since
                 is_live = is_due and not bot.state.is_over
                 if bot.install_id == own and is_live and bot.bot_id not in seen:

@@ -82,11 +82,15 @@ class RecallClient:
         params: Params | None = None,
         body: Mapping[str, Any] | None = None,
         key: UUID | None = None,
+        may_repeat: bool = True,
+        is_far: bool = False,
+        is_listing: bool = False,
     ) -> Reply:
         """
         Make one call and return what it said.
 
-        Raises the reactions of `reactions.py`.
+        *may_repeat* is for `call`, *is_far* and *is_listing* for the `Allowance`. Raises the reactions
+        of `reactions.py`.
         """
         answer = call(
             self._http,
@@ -98,7 +102,8 @@ class RecallClient:
             params=params,
             body=body,
             key=key,
-            permit=lambda: self._allowance.take(budget),
+            may_repeat=may_repeat,
+            permit=lambda: self._allowance.take(budget, is_far=is_far, is_listing=is_listing),
             count=self._count,
         )
         self._learn(budget, answer)
@@ -113,7 +118,7 @@ class RecallClient:
         return the_same(reply.value, external_id, operation)
 
     def pages(
-        self, path: str, *, operation: str, budget: str, params: Params
+        self, path: str, *, operation: str, budget: str, params: Params, is_far: bool = False
     ) -> Iterator[tuple[list[object], datetime | None]]:
         """
         Yield the rows of each page of a listing, and Recall's clock; a page is fetched when asked for.
@@ -126,7 +131,13 @@ class RecallClient:
         for _ in range(MOST_PAGES):
             try:
                 reply = self.ask(
-                    "GET", path, operation=operation, budget=budget, params={**params, **position}
+                    "GET",
+                    path,
+                    operation=operation,
+                    budget=budget,
+                    params={**params, **position},
+                    is_far=is_far,
+                    is_listing=True,
                 )
             except RefusedBy as refused:
                 if position and refused.code == "not_found":

@@ -1,7 +1,9 @@
 """
 Bots that hang on calendar events: Recall counts the events that share one, and removes it with the last.
 
-Every wanting event is attached under the slot's one dedup key with the whole configuration.
+Every wanting event is attached under the slot's one dedup key with the whole configuration. Should
+Recall give an event a bot of its own all the same, that one is taken off again, and from then on one
+event alone carries the slot's bot until it leaves; see DECISIONS.md, "One event carries the bot".
 
 Source: docs.recall.ai, calendar v2 scheduling guide; schedule bot for calendar event.
 """
@@ -19,7 +21,7 @@ from models.domain.bots import Attached, BotState, Operation, Seat, Standing, St
 from models.domain.times import rfc3339
 from worker.errors import AlreadyGone, Refused, TooLate
 from worker.ports import Attachment, FoundBot
-from worker.providers.recall.bots import Bots, bot_state, config_of, later_of
+from worker.providers.recall.bots import Bots, RecallBot, bot_state, config_of, later_of
 from worker.providers.recall.client import EVENTS, SCHEDULE, RecallClient, at, the_same
 from worker.providers.recall.looking import Looking
 from worker.providers.recall.reactions import unreadable
@@ -49,25 +51,28 @@ class ManagedBots:
             if seat is None and standing.bot_id is not None:
                 return Step(Operation.LEAVE, standing=standing, bot_id=standing.bot_id)
             return None
-        if seat is not None:
-            for event in seat.events:
+        carriers = _carriers(seat, standing)
+        detach = next(_superfluous(carriers, standing), None)
+        if seat is not None and (detach is None or not seat.is_unshared):
+            for event in carriers:
                 if not _is_seated(event, seat, standing):
                     return Step(Operation.ATTACH, seat=seat, standing=standing, event=event)
-        for attached in _superfluous(seat, standing):
-            return Step(Operation.DETACH, seat=seat, standing=standing, event=attached.event)
+        if detach is not None:
+            return Step(Operation.DETACH, seat=seat, standing=standing, event=detach.event)
         if seat is None and standing.bot_id is not None and not standing.attached:
             return Step(Operation.DELETE, standing=standing, bot_id=standing.bot_id)
         return None
 
     def carry_out(self, step: Step, *, key: UUID) -> Standing:
         """Take one step and return what stands now; see the port for what is raised."""
+        is_far = step.is_far(self._now())
         match step:
             case Step(operation=Operation.ATTACH, seat=Seat() as seat, event=str(event)):
-                return self._attach(seat, event, step.standing, key=key)
+                return self._attach(seat, event, step.standing, key=key, is_far=is_far)
             case Step(operation=Operation.DETACH, event=str(event)):
-                return self._detach(event, step.standing)
+                return self._detach(event, step.standing, key=key, is_far=is_far)
             case Step(operation=Operation.DELETE, bot_id=str(bot_id)):  # on no event we know of
-                self._bots.delete(bot_id)
+                self._bots.delete(bot_id, is_far=is_far)
                 return Standing()
             case Step(operation=Operation.LEAVE, bot_id=str(bot_id)):
                 return self._bots.leave(bot_id, step.standing, key=key)
@@ -107,7 +112,9 @@ class ManagedBots:
         """Yield live bots that carry our installation's mark and join at or after *since*."""
         return self._bots.ours(install_id, since=since)
 
-    def _attach(self, seat: Seat, event: str, standing: Standing, *, key: UUID) -> Standing:
+    def _attach(
+        self, seat: Seat, event: str, standing: Standing, *, key: UUID, is_far: bool
+    ) -> Standing:
         join_at = max(seat.join_at, self._now())
         reply = self._client.ask(
             "POST",
@@ -119,10 +126,26 @@ class ManagedBots:
                 "bot_config": {**config_of(seat), "join_at": rfc3339(join_at)},
             },
             key=key,
+            is_far=is_far,
         )
         attachments = attachments_of(the_same(reply.value, event, "schedule_bot"))
         bot_id = self._the_one(event, seat, attachments, standing, key=key)
         others = [entry for entry in standing.attached if entry.event != event]
+        twin = self._twin(bot_id, seat, others)
+        if twin is not None:
+            self._give_up([bot_id], event, standing, key=key)
+            if twin.state.is_dispatched:
+                msg = f"bot {twin.bot_id} has been dispatched"
+                raise TooLate(msg)
+            log.warning("dedup_key_ignored", provider="recall", bot_id=twin.bot_id)
+            return Standing(
+                bot_id=twin.bot_id,
+                state=later_of(standing.state, twin.state),
+                join_at=join_at,
+                digest=seat.digest,
+                attached=tuple(others),
+                is_unshared=True,
+            )
         state = standing.state if standing.bot_id == bot_id else BotState.WANTED
         return Standing(
             bot_id=bot_id,
@@ -158,6 +181,8 @@ class ManagedBots:
         if earlier is None or earlier not in live:
             if not new:
                 unreadable("schedule_bot", "an event without our bot")
+            for bot_id in new[:-1]:
+                self._remove(bot_id, standing, key=key)
             return new[-1]
         if earlier not in under_key:
             if not new:
@@ -178,11 +203,34 @@ class ManagedBots:
             if self._is_live(bot_id):  # so near its meeting that it set out at once
                 self._bots.leave(bot_id, standing, key=key)
 
+    def _twin(self, bot_id: str, seat: Seat, others: list[Attached]) -> RecallBot | None:
+        """
+        Return the live bot that another event carries for the same seat; there should be none.
+
+        With one dedup key both events share one bot, unless the key is ignored or the bot has set out.
+        """
+        ids = {
+            entry.bot_id: None
+            for entry in others
+            if entry.bot_id is not None
+            and entry.digest == seat.digest
+            and entry.bot_id != bot_id
+            and not (entry.is_deleted or entry.is_elsewhere)
+        }
+        found = (self._bots.get(other) for other in ids)
+        return next((bot for bot in found if bot is not None and not bot.state.is_over), None)
+
+    def _remove(self, bot_id: str, standing: Standing, *, key: UUID) -> None:
+        try:
+            self._bots.delete(bot_id)
+        except TooLate:
+            self._bots.leave(bot_id, standing, key=key)
+
     def _is_live(self, bot_id: str) -> bool:
         bot = self._bots.get(bot_id)
         return bot is not None and not bot.state.is_over
 
-    def _detach(self, event: str, standing: Standing) -> Standing:
+    def _detach(self, event: str, standing: Standing, *, key: UUID, is_far: bool) -> Standing:
         """
         Take the bot off an event. Recall lets a dispatched one go on and says nothing.
 
@@ -191,13 +239,18 @@ class ManagedBots:
         still_there: set[str] = set()
         try:
             reply = self._client.ask(
-                "DELETE", at(EVENTS, event, "bot/"), operation="unschedule_bot", budget=SCHEDULE
+                "DELETE",
+                at(EVENTS, event, "bot/"),
+                operation="unschedule_bot",
+                budget=SCHEDULE,
+                is_far=is_far,
             )
             found = the_same(reply.value, event, "unschedule_bot")
             still_there = {entry.bot_id for entry in attachments_of(found)}
         except AlreadyGone:
             log.debug("event_gone_already", event=event)
         rest = tuple(entry for entry in standing.attached if entry.event != event)
+        self._leave_alone(event, standing, rest, key=key)
         bots = [entry.bot_id for entry in rest if not (entry.is_deleted or entry.is_elsewhere)]
         left = [bot_id for bot_id in bots if bot_id is not None]
         if left:
@@ -207,6 +260,17 @@ class ManagedBots:
             msg = f"bot {standing.bot_id} has been dispatched"
             raise TooLate(msg)
         return Standing(attached=rest)
+
+    def _leave_alone(
+        self, event: str, standing: Standing, rest: tuple[Attached, ...], *, key: UUID
+    ) -> None:
+        """Have a bot that only the detached event carried leave, if it has set out beside the slot's."""
+        own = {entry.bot_id for entry in standing.attached if entry.event == event}
+        own -= {None, standing.bot_id, *(entry.bot_id for entry in rest)}
+        for bot_id in own:
+            bot = self._bots.get(bot_id) if bot_id is not None else None
+            if bot is not None and bot.state.is_dispatched:
+                self._bots.leave(bot.bot_id, standing, key=key)
 
     def _goes_on(self, standing: Standing, still_there: set[str]) -> bool:
         is_near = standing.join_at is None or standing.join_at <= self._now() + DISPATCHED_WITHIN
@@ -232,9 +296,25 @@ def _is_seated(event: str, seat: Seat, standing: Standing) -> bool:
     )
 
 
-def _superfluous(seat: Seat | None, standing: Standing) -> Iterator[Attached]:
+def _carriers(seat: Seat | None, standing: Standing) -> tuple[str, ...]:
+    """Return the events that are to carry the bot: all that want it, or one where none can share it."""
+    if seat is None:
+        return ()
+    if not seat.is_unshared:
+        return seat.events
+    carrying = [
+        entry.event
+        for entry in standing.attached
+        if entry.event in seat.events
+        and entry.bot_id is not None
+        and entry.bot_id == standing.bot_id
+        and not (entry.is_deleted or entry.is_elsewhere)
+    ]
+    return (*carrying, *seat.events)[:1]
+
+
+def _superfluous(carriers: tuple[str, ...], standing: Standing) -> Iterator[Attached]:
     """Recall itself takes the bot off a deleted event; another slot's seat replaces ours elsewhere."""
-    wanting = set(seat.events) if seat else set()
     for entry in standing.attached:
-        if entry.event not in wanting and not (entry.is_deleted or entry.is_elsewhere):
+        if entry.event not in carriers and not (entry.is_deleted or entry.is_elsewhere):
             yield entry

@@ -69,13 +69,14 @@ class SelfManagedBots:
 
     def carry_out(self, step: Step, *, key: UUID) -> Standing:
         """Take one step and return what stands now; see the port for what is raised."""
+        is_far = step.is_far(self._now())
         match step:
             case Step(operation=Operation.CREATE, seat=Seat() as seat):
-                return self._create(seat, key=key)
+                return self._create(seat, key=key, is_far=is_far)
             case Step(operation=Operation.CHANGE, seat=Seat() as seat, bot_id=str(bot_id)):
-                return self._change(bot_id, seat, key=key)
+                return self._change(bot_id, seat, key=key, is_far=is_far)
             case Step(operation=Operation.DELETE, bot_id=str(bot_id)):
-                return self._delete(bot_id)
+                return self._delete(bot_id, is_far=is_far)
             case Step(operation=Operation.LEAVE, bot_id=str(bot_id)):
                 return self._bots.leave(bot_id, step.standing, key=key)
             case _:
@@ -110,10 +111,17 @@ class SelfManagedBots:
         """Yield live bots that carry our installation's mark and join at or after *since*."""
         return self._bots.ours(install_id, since=since)
 
-    def _create(self, seat: Seat, *, key: UUID) -> Standing:
+    def _create(self, seat: Seat, *, key: UUID, is_far: bool) -> Standing:
         operation = "create_bot"
         reply = self._client.ask(
-            "POST", BOTS, operation=operation, budget=CREATE, body=self._told(seat), key=key
+            "POST",
+            BOTS,
+            operation=operation,
+            budget=CREATE,
+            body=self._told(seat),
+            key=key,
+            may_repeat=False,  # whoever repeats it looks first, should the key mean nothing
+            is_far=is_far,
         )
         bot = read_bot(an_object(reply.value, operation))
         if bot is None:
@@ -122,7 +130,7 @@ class SelfManagedBots:
             unreadable(operation, "about another slot's bot")
         return _seated(bot, seat)
 
-    def _change(self, bot_id: str, seat: Seat, *, key: UUID) -> Standing:
+    def _change(self, bot_id: str, seat: Seat, *, key: UUID, is_far: bool) -> Standing:
         """
         Change a bot that waits; where that cannot be done, delete it: the next step makes it anew.
 
@@ -137,7 +145,7 @@ class SelfManagedBots:
             msg = f"bot {bot_id} has been dispatched"
             raise TooLate(msg)
         if not _options(bot) <= set(seat.config):
-            return self._delete(bot_id)
+            return self._delete(bot_id, is_far=is_far)
         try:
             reply = self._client.ask(
                 "PATCH",
@@ -146,18 +154,19 @@ class SelfManagedBots:
                 budget=OTHER,
                 body=self._told(seat),
                 key=key,
+                is_far=is_far,
             )
         except AlreadyGone:
             return Standing()
         except RefusedBy as refused:
             if refused.code != "update_bot_failed":
                 raise
-            return self._delete(bot_id)
+            return self._delete(bot_id, is_far=is_far)
         changed = read_bot(the_same(reply.value, bot_id, "update_bot"))
         return _seated(changed or bot, seat)
 
-    def _delete(self, bot_id: str) -> Standing:
-        self._bots.delete(bot_id)
+    def _delete(self, bot_id: str, *, is_far: bool) -> Standing:
+        self._bots.delete(bot_id, is_far=is_far)
         return Standing()
 
     def _told(self, seat: Seat) -> dict[str, object]:
@@ -173,9 +182,18 @@ class SelfManagedBots:
 
 
 def _seated(bot: RecallBot, seat: Seat) -> Standing:
+    """
+    Read what stands after a call for *seat*.
+
+    A repeated call is answered with what the first one did, and that may have been for another seat:
+    the mark on the bot says for which.
+    """
     state = bot.state if bot.state is not BotState.WANTED else BotState.SCHEDULED
     return Standing(
-        bot_id=bot.bot_id, state=state, join_at=bot.join_at or seat.join_at, digest=seat.digest
+        bot_id=bot.bot_id,
+        state=state,
+        join_at=bot.join_at or seat.join_at,
+        digest=bot.digest or seat.digest,
     )
 
 

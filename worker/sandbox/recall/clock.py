@@ -10,9 +10,14 @@ from datetime import UTC, datetime, timedelta
 
 @dataclass(slots=True)
 class Clock:
-    """Tell the time; real unless a virtual instant is set. Listeners are called on every jump."""
+    """
+    Tell the time; real unless a virtual instant is set. Listeners are called on every jump.
+
+    *ahead* is by how much a real clock is wrong.
+    """
 
     at: datetime | None = None
+    ahead: timedelta = timedelta(0)
     listeners: list[Callable[[], None]] = field(default_factory=list)
 
     @property
@@ -20,7 +25,7 @@ class Clock:
         return self.at is not None
 
     def now(self) -> datetime:
-        return self.at if self.at is not None else datetime.now(UTC)
+        return self.at if self.at is not None else datetime.now(UTC) + self.ahead
 
     def jump(self, at: datetime | None) -> None:
         """Stand still at *at*, or run with the real time if None."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from datetime import timedelta
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -60,12 +61,18 @@ def _endpoint(world: World, actions: dict[str, Action]) -> Callable[[Request], A
 
 
 async def set_clock(asked: Asked) -> object:
-    """Choose the mode, set or advance the time; advancing delivers the webhooks due on the way."""
+    """
+    Choose the mode, set or advance the time; advancing delivers the webhooks due on the way.
+
+    `ahead_seconds` makes the real clock wrong, for rows and `Date` alike.
+    """
     body, world = asked.body, asked.world
     mode = body.get("mode")
     if mode not in (None, "real", "virtual"):
         raise ValueError("mode is real or virtual")
-    if mode == "real":
+    if "ahead_seconds" in body:
+        world.clock.ahead = timedelta(seconds=float(body["ahead_seconds"]))
+    if mode == "real" or "ahead_seconds" in body:
         world.clock.jump(None)
     elif mode == "virtual" or "now" in body:
         world.clock.jump(instant(body["now"]) if "now" in body else world.clock.now())
@@ -76,6 +83,7 @@ async def set_clock(asked: Asked) -> object:
     return {
         "mode": "virtual" if world.clock.is_virtual else "real",
         "now": asked.ws.text(world.clock.now()),
+        "ahead_seconds": world.clock.ahead.total_seconds(),
     }
 
 

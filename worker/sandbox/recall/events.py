@@ -84,6 +84,7 @@ def show(ws: Workspace, changed: Iterable[EventRecord]) -> None:
     not connected, until it is.
     """
     oldest_by_calendar: dict[str, datetime] = {}
+    shared = ws.stamp() if ws.switches.batch_shares_stamp else None
     for event in changed:
         calendar = ws.calendars[event.calendar_id]
         if not calendar.is_connected:
@@ -91,7 +92,7 @@ def show(ws: Workspace, changed: Iterable[EventRecord]) -> None:
         if not _is_shown(ws, event):
             _plan_roll_in(ws, event)
             continue
-        stamp = ws.stamp()
+        stamp = shared or ws.stamp()
         if _is_late(ws):
             _show_late(ws, event, calendar, stamp)
             continue

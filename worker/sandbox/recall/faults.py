@@ -23,7 +23,8 @@ class Fault:
     """
     One order. *path* is a regular expression searched in path and query; None hits every call.
 
-    status: answer *status* without carrying the call out (*execute*: carry it out first). drop: cut the
+    status: answer *status* without carrying the call out (*execute*: carry it out first), with any
+    *headers*; *retry_after* is seconds, a date or nonsense. drop: cut the
     connection, nothing done. lost_answer: carry out, then cut. delay: wait, then serve. html/empty: such a
     body, nothing done. truncate, wrong_type: spoil the real answer. foreign_next, repeated_next: lead paging
     astray.
@@ -34,7 +35,8 @@ class Fault:
     method: str | None = None
     path: str | None = None
     status: int | None = None
-    retry_after: int | None = None
+    retry_after: int | str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
     delay_ms: int = 0
     times: int | None = None
     probability: float = 1.0
@@ -56,7 +58,9 @@ class Fault:
 
     def instead(self) -> Answer:
         """Return the answer given in place of the real one."""
-        headers = {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
+        headers = dict(self.headers)
+        if self.retry_after is not None:
+            headers["retry-after"] = str(self.retry_after)
         status = self.status or {"html": 502, "empty": 200}.get(self.kind, 500)
         if self.kind == "html":
             return Answer(status, HTML.format(title=f"{status} Bad Gateway"), headers)

@@ -12,8 +12,10 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from email.parser import BytesParser
 from email.policy import HTTP
+from email.utils import format_datetime
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl
 
@@ -117,7 +119,14 @@ async def answer(workspaces: Mapping[str, Workspace], request: Request, template
     )
     if is_cut:
         await _cut(request)
-    return _response(result, spoilt)
+    response = _response(result, spoilt)
+    response.headers.setdefault("date", _date(ws))
+    return response
+
+
+def _date(ws: Workspace) -> str:
+    shown = ws.clock.now() + timedelta(seconds=ws.switches.date_ahead_s)
+    return format_datetime(shown, usegmt=True)
 
 
 def _fault_facts(fault: Fault | None, result: Answer) -> dict[str, Any]:

@@ -48,7 +48,8 @@ class Endpoint:
     family: str = "new"  # new | legacy | both | none
     events: tuple[str, ...] | None = None
     drop: float = 0.0  # never sent
-    duplicate: float = 0.0  # sent twice under one id
+    duplicate: float = 0.0  # sent *copies* times under one id
+    copies: int = 2
     shuffle_ms: int = 0  # a random extra delay up to so long: order is lost
     delay_ms: int = 0
     paused: bool = False
@@ -81,6 +82,8 @@ class Endpoint:
             raise ValueError(f"family is one of {', '.join(FAMILIES)}")
         if changed.concurrency < 1:
             raise ValueError("concurrency is at least 1")
+        if changed.copies < 1:
+            raise ValueError("copies is at least 1")
         return changed
 
 
@@ -139,7 +142,9 @@ class Outgoing:
         elif endpoint.drop and chance.random() < endpoint.drop:
             message.state = "dropped"
         else:
-            for _ in range(2 if endpoint.duplicate and chance.random() < endpoint.duplicate else 1):
+            for _ in range(
+                endpoint.copies if endpoint.duplicate and chance.random() < endpoint.duplicate else 1
+            ):
                 wait_ms = endpoint.delay_ms + (
                     chance.random() * endpoint.shuffle_ms if endpoint.shuffle_ms else 0
                 )

@@ -89,10 +89,14 @@ class Switches:
     # some changes show so much later, with an updated_at older than rows already shown
     late_commit_ms: int = 0
     late_commit_rate: float = 0.5  # … this share of them
+    # changes made in one batch share one updated_at, as one transaction's would
+    batch_shares_stamp: bool = False
 
     # Form of answers
     timestamps_with_z: bool = True  # False: +00:00
     http_next_links: bool = False  # `next` says http:// (seen behind a proxy in the official demo)
+    # `Date` is so far ahead of the clock that stamps the rows (behind when negative)
+    date_ahead_s: float = 0.0
     # calendars and v1 answer 400 with a bare field map; False: with the envelope
     plain_field_errors: bool = True
 
@@ -104,11 +108,11 @@ def replaced(settings: Settings, changes: Mapping[str, Any]) -> Settings:
     Raises:
         ValueError: an unknown name, or a value of another type.
     """
-    known = {field.name: getattr(settings, field.name) for field in fields(settings)}  # type: ignore[arg-type]
+    known = {field.name: getattr(settings, field.name) for field in fields(settings)}  # type: ignore[arg-type]  # a dataclass
     if unknown := changes.keys() - known.keys():
         raise ValueError(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
     taken = {name: _fitted(name, value, known[name]) for name, value in changes.items()}
-    return replace(settings, **taken)  # type: ignore[type-var]
+    return replace(settings, **taken)  # type: ignore[type-var]  # a dataclass
 
 
 def _fitted(name: str, value: object, before: object) -> object:

@@ -1,0 +1,1 @@
+"""Faults done to real processes, each with what must hold while it lasts and afterwards."""

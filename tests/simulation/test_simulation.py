@@ -1,0 +1,90 @@
+"""
+Some seeds of the simulation, every story that once found a bug, and proof that it can find one.
+
+Each plays in a process of its own, because the order of sets depends on how a process hashes texts.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.decisions import Decisions
+from tests.simulation.shrinking import reduce
+
+pytestmark = [pytest.mark.xdist_group("simulation"), pytest.mark.timeout(300)]
+ROOT = Path(__file__).parent.parent.parent
+FEW = os.environ.get("PUNCTUAL_TEST_SIMULATED_SEEDS", "6")
+
+#: Seeds that find a planted bug soon, by the name of the bug in `mutants`.
+FINDS: dict[str, int] = {"no_fence": 1, "early_cursor": 0}
+
+
+def played(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.simulation", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_some_seeds_violate_nothing() -> None:
+    done = played("--seeds", FEW, "--shrink", "0")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{FEW} seeds" in done.stdout
+
+
+def test_a_seed_tells_the_same_story_twice() -> None:
+    first, second = played("--replay", "4", "--trace"), played("--replay", "4", "--trace")
+
+    assert first.returncode == second.returncode == 0, first.stdout[-2000:] + first.stderr
+    assert first.stdout == second.stdout
+
+
+@pytest.mark.parametrize("bug", FINDS)
+def test_a_planted_bug_is_found(bug: str) -> None:
+    done = played(
+        "--mutant",
+        bug,
+        "--first",
+        str(FINDS[bug]),
+        "--seeds",
+        "25",
+        "--stop-after",
+        "1",
+        "--shrink",
+        "0",
+    )
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "violations: 1" in done.stdout
+
+
+def test_a_fault_left_out_leaves_the_other_faults_where_they_were() -> None:
+    chance = Decisions(7)
+    for _ in range(300):
+        chance.fault("call", 0.1, {"lost": 1, "late": 2})
+    kept = dict(list(chance.taken.items())[::2])
+
+    again = Decisions(7, kept)
+    for _ in range(300):
+        again.fault("call", 0.1, {"lost": 1, "late": 2})
+
+    assert len(chance.taken) > 10
+    assert again.taken == kept
+
+
+def test_what_a_failure_does_not_need_is_left_out() -> None:
+    def still_fails(kept: Sequence[int]) -> bool:
+        return 3 in kept and 17 in kept
+
+    assert reduce(range(20), still_fails) == [3, 17]
