@@ -9,22 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
-from random import Random
-from typing import Any
 from uuid import uuid4
 
-from kombu import Connection
-from kombu.exceptions import KombuError
-
+from tests.faults.brokers import RabbitMQ, Redis
 from tests.faults.fault import Fault, Figure, Ground, Result
 from tests.faults.proxy import DEAF, FAIR, Proxy
-from tests.faults.servers import RabbitMQ, Redis
+from tests.faults.republishing import republish
 from tests.faults.stage import standing
 from tests.system.ledgers import by_subject, ledger, ledgers_agree
 from tests.system.rig import free_port, until
-from worker import jobs
 
 Break = Callable[[], object]
 CONSUMES_WITHIN_S = 15.0
@@ -260,23 +254,6 @@ def broken(
             {**result.figures, "amqp_events": len(amqp)},
             "; ".join(filter(None, [result.remarks, words])),
         )
-
-
-def republish(url: str, chance: Random) -> int:
-    """Take what waits in the queues, and put it back several times in another order; counts the copies."""
-    copies = 0
-    with suppress(KombuError, OSError), Connection(url, connect_timeout=3) as connection:
-        channel: Any = connection.default_channel  # the AMQP one, whose own methods are used
-        for name in sorted(set(jobs.QUEUE_BY_JOB.values())):
-            taken = [m for _ in range(100) if (m := channel.basic_get(name)) is not None]
-            again = [message for message in taken for _ in range(chance.randint(1, 5))]
-            chance.shuffle(again)
-            for message in again:
-                channel.basic_publish(message, exchange="", routing_key=name)
-            for message in taken:
-                channel.basic_ack(message.delivery_tag)
-            copies += len(again)
-    return copies
 
 
 def exchange_of(ground: Ground) -> str:

@@ -6,12 +6,11 @@ Each runs against a server of its own, through a proxy where the network is what
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from statistics import median
 from typing import Any, TypedDict
 from uuid import uuid4
@@ -21,6 +20,7 @@ import psycopg
 
 from tests.faults.disks import fill, may_mount, small_disk
 from tests.faults.fault import Fault, Ground, Result, impossible
+from tests.faults.lockers import backwards_lockers
 from tests.faults.proxy import BLACKHOLE, DEAF, FAIR, Proxy
 from tests.faults.servers import Postgres
 from tests.faults.stage import Stage, standing
@@ -31,7 +31,7 @@ ACCEPTS_WITHIN_S = 2.0
 
 def stop_immediately(ground: Ground) -> Result:
     """Stop the server in the hard way again and again, while deliveries and changes go on."""
-    rounds, longest_down_s, calm_s = (3, 3.0, 2.0) if ground.short else (8, 10.0, 5.0)
+    rounds, longest_down_s, calm_s = (2, 3.0, 2.0) if ground.short else (8, 10.0, 5.0)
     back_s: list[float] = []
     with (
         Postgres.running() as postgres,
@@ -290,39 +290,6 @@ def accepted_after(stage: Stage, moment: float) -> float:
     """Return how long after *moment* the first delivery was accepted; for ever if none was."""
     assert stage.sender is not None
     return stage.sender.accepted_after(moment) or float("inf")
-
-
-@contextmanager
-def backwards_lockers(database_url: str) -> Iterator[list[int]]:
-    """Lock calendars and slots in the order nobody else does, until the `with` block ends; counts locks."""
-    stop, locked = threading.Event(), [0]
-
-    def lock_on() -> None:
-        while not stop.is_set():
-            with (
-                suppress(psycopg.OperationalError),
-                psycopg.connect(database_url, connect_timeout=3) as connection,
-            ):
-                for table in ("slots", "calendar_events", "calendars"):
-                    found = connection.execute(
-                        f"SELECT id FROM {table} ORDER BY id DESC LIMIT 50".encode()
-                    ).fetchall()
-                    for (row_id,) in found:
-                        connection.execute(
-                            f"SELECT 1 FROM {table} WHERE id = %s FOR UPDATE".encode(), (row_id,)
-                        )
-                        locked[0] += 1
-                time.sleep(0.05)
-
-    threads = [threading.Thread(target=lock_on, daemon=True) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield locked
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(20)
 
 
 class _Urls(TypedDict):

@@ -120,6 +120,8 @@ class Sender:
                     self.acked.add(message_id)
                 elif status != 401:
                     self.waiting.append((time.monotonic() + AGAIN_AFTER_S, message_id, body))
+        if line is not None:
+            line.close()
 
     def _next(self, chance: random.Random) -> tuple[str, bytes]:
         with self._lock:

@@ -21,8 +21,8 @@ import psutil  # type: ignore[import-untyped]  # ships no types
 
 from models.tables.due import LEASE, MOST_CRASHES
 from tests.faults import judge
+from tests.faults.brokers import RabbitMQ
 from tests.faults.fault import Fault, Figure, Ground, Result, impossible
-from tests.faults.servers import RabbitMQ
 from tests.faults.stage import Stage, standing
 from tests.system.ledgers import by_subject, ledger, start_consumer
 from tests.system.oracle import Copy

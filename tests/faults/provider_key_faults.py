@@ -14,10 +14,10 @@ from os import urandom
 import httpx
 from svix.webhooks import Webhook
 
+from tests.faults.brokers import RabbitMQ
 from tests.faults.fault import Fault, Figure, Ground, Result
 from tests.faults.provider_scenes import refusals, start_anew
 from tests.faults.provider_sink_faults import heard, told
-from tests.faults.servers import RabbitMQ
 from tests.faults.stage import Stage, standing
 from tests.publishers.sink import a_sink
 from tests.system.rig import ENCRYPTION_KEYS, KEY, SECRET, answer, until

@@ -26,9 +26,10 @@ from random import Random
 import httpx
 
 from tests.faults import judge
+from tests.faults.brokers import RabbitMQ
 from tests.faults.fault import Figure, Ground, Result
 from tests.faults.proxy import BLACKHOLE, DEAF, FAIR, Proxy, Weather
-from tests.faults.servers import Postgres, RabbitMQ
+from tests.faults.servers import Postgres
 from tests.faults.stage import Stage, standing
 from tests.system.ledgers import ledger, ledgers_agree
 from tests.system.rig import answer, until
@@ -126,7 +127,7 @@ class Storm:
             self.unhealthy.append((began, utc_now()))
 
     def _kill_processes(self, chance: Random) -> None:
-        if self.stop.wait(chance.uniform(2, 10)):
+        if self.stop.wait(chance.uniform(2, 8)):
             return
         # Who has not come up since the last time has nothing to lose yet.
         up = [name for name in ("serve", "work", "work2") if self._is_up(name)]
@@ -159,7 +160,7 @@ class Storm:
             self.postgres.start()
 
     def _kill_broker(self, chance: Random) -> None:
-        if self.stop.wait(chance.uniform(10, 20)):
+        if self.stop.wait(chance.uniform(6, 14)):
             return
         with self._blow("broker kills"):
             self.broker.kill()

@@ -13,7 +13,7 @@ from tests.faults.fault import Fault, Ground
 from tests.faults.servers import PROGRAMS, Postgres
 
 #: The whole module stays under a minute and a half; each of these is a kind of its own.
-QUICK = ("F19", "F22", "F31", "F37")
+QUICK = ("F19", "F31")
 FAULTS = {fault.name: fault for fault in (*database_faults.FAULTS, *broker_faults.FAULTS)}
 
 pytestmark = [pytest.mark.xdist_group("system"), pytest.mark.timeout(240)]
