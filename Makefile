@@ -47,13 +47,13 @@ simulate: $(STAMP)  ## SEEDS=2000 simulated installations, every fault at every 
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --processes 2
 
 crashes: $(STAMP)  ## kill a process at every commit and every external call, once each
-	@$(BIN)/python -m tests.faults.crash_points
+	@$(BIN)/python -W ignore -m tests.faults.crash_points
 
 faults: $(STAMP)  ## break database, brokers, provider, clocks, disks, one after the other
-	@$(BIN)/python -m tests.faults
+	@$(BIN)/python -W ignore -m tests.faults
 
 storm: $(STAMP)  ## all of it at once, for MINUTES=20
-	@$(BIN)/python -m tests.faults.storm --minutes $(MINUTES)
+	@$(BIN)/python -W ignore -m tests.faults.storm --minutes $(MINUTES)
 
 mutants: $(STAMP)  ## plant bugs and see each found
 	@$(BIN)/python -m tests.mutants

@@ -13,43 +13,47 @@ from worker.turns import again_if_deadlocked
 
 
 def add_tasks(app: Celery, runtime: Callable[[], Runtime]) -> None:
-    """Register every job; *runtime* gives the process's ports when a job runs, not before."""
+    """
+    Register every job; *runtime* gives the process's ports when a job runs, not before.
 
-    @app.task(name=jobs.TAKE_IN)
+    With this app alone: Celery would otherwise hand the same functions to every other app of the process.
+    """
+
+    @app.task(shared=False, name=jobs.TAKE_IN)
     def take_in() -> None:
         again_if_deadlocked(lambda: intake.take_in(runtime()))
 
     soft_limit = int(jobs.LISTING_SOFT_LIMIT.total_seconds())
     hard_limit = int(jobs.LISTING_HARD_LIMIT.total_seconds())
 
-    @app.task(name=jobs.SYNC_WORKSPACE, soft_time_limit=soft_limit, time_limit=hard_limit)
+    @app.task(shared=False, name=jobs.SYNC_WORKSPACE, soft_time_limit=soft_limit, time_limit=hard_limit)
     def sync_workspace() -> None:
         syncing.sync_workspace(runtime())
 
-    @app.task(name=jobs.SYNC_CALENDAR, soft_time_limit=soft_limit, time_limit=hard_limit)
+    @app.task(shared=False, name=jobs.SYNC_CALENDAR, soft_time_limit=soft_limit, time_limit=hard_limit)
     def sync_calendar(calendar_id: str) -> None:
         syncing.sync_calendar(runtime(), UUID(calendar_id))
 
-    @app.task(name=jobs.SETTLE)
+    @app.task(shared=False, name=jobs.SETTLE)
     def settle() -> None:
         again_if_deadlocked(lambda: settling.settle(runtime()))
 
-    @app.task(name=jobs.RECONCILE)
+    @app.task(shared=False, name=jobs.RECONCILE)
     def reconcile(_slot_id: str) -> None:
         reconciling.reconcile(runtime())  # whichever slot starts soonest
 
-    @app.task(name=jobs.RELAY)
+    @app.task(shared=False, name=jobs.RELAY)
     def relay() -> None:
         again_if_deadlocked(lambda: outbox.relay(runtime()))
 
-    @app.task(name=jobs.POST)
+    @app.task(shared=False, name=jobs.POST)
     def post(endpoint_id: str) -> None:
         posting.post_waiting(runtime(), UUID(endpoint_id))
 
-    @app.task(name=jobs.FIND_CALENDARS, soft_time_limit=soft_limit, time_limit=hard_limit)
+    @app.task(shared=False, name=jobs.FIND_CALENDARS, soft_time_limit=soft_limit, time_limit=hard_limit)
     def find_calendars() -> None:
         duties.perform(runtime(), jobs.FIND_CALENDARS)
 
-    @app.task(name=jobs.SWEEP_BOTS, soft_time_limit=soft_limit, time_limit=hard_limit)
+    @app.task(shared=False, name=jobs.SWEEP_BOTS, soft_time_limit=soft_limit, time_limit=hard_limit)
     def sweep_bots() -> None:
         duties.perform(runtime(), jobs.SWEEP_BOTS)
