@@ -71,7 +71,7 @@ def _idle(stage: Stage, event: str, moves: int) -> list[float]:
         wanted = start.isoformat()[:19]
         until(
             lambda: stage.count(
-                f"SELECT count(*) FROM slots WHERE bot_join_at = '{wanted}Z' AND bot_hash = seat_hash"  # noqa: B023
+                f"SELECT count(*) FROM slots WHERE bot_join_at = '{wanted}Z' AND bot_hash = seat_hash"  # noqa: B023  # asked before the loop goes on
             ),
             every=0.003,
         )

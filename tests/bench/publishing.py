@@ -91,8 +91,8 @@ def _published(rt: Runtime, count: int) -> float:
             while (outcome := relay(publishing)).published:
                 done += outcome.published
             took = time.perf_counter() - began
-        # kombu has no types for it: queue, messages, consumers
-        waiting = int(queue.queue_declare(passive=True)[1])  # type: ignore[index]
+        # The answer is queue, messages, consumers.
+        waiting = int(queue.queue_declare(passive=True)[1])  # type: ignore[index]  # kombu has no types for it
         queue.delete()
         topic.delete()
     assert waiting >= count, (waiting, count)

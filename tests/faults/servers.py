@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,7 +31,7 @@ PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin"
 TEMPLATE = "punctual_template"
 
 
-class Server:
+class Server(ABC):
     """A process on a port, with children perhaps, which can be killed, frozen and started again."""
 
     name = "server"
@@ -81,12 +82,12 @@ class Server:
         except psutil.NoSuchProcess:
             return []
 
+    @abstractmethod
     def answers(self) -> bool:
         """Say whether a client would be served."""
-        raise NotImplementedError
 
-    def _launch(self, log: Any) -> subprocess.Popen[bytes]:
-        raise NotImplementedError
+    @abstractmethod
+    def _launch(self, log: Any) -> subprocess.Popen[bytes]: ...
 
     def _collect(self) -> None:
         if self.process is not None:

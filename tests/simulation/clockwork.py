@@ -47,7 +47,10 @@ def wound(
     now: Callable[[], datetime], sleep: Callable[[float], None], entropy: Callable[[int], bytes]
 ) -> Iterator[None]:
     """Replace clocks, sleeps and chances of the product with the simulation's."""
-    seconds = lambda: now().timestamp()  # noqa: E731
+
+    def seconds() -> float:
+        return now().timestamp()
+
     virtual = SimpleNamespace(
         monotonic=seconds,
         time=seconds,

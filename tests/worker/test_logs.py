@@ -76,7 +76,7 @@ def test_what_sounds_like_a_secret_is_not_written(lines: Lines, name: str) -> No
 )
 def test_what_looks_like_a_secret_is_hidden_wherever_it_stands(lines: Lines, text: str) -> None:
     structlog.get_logger("test").warning("told", error=text)
-    logging.getLogger("some.library").warning("a library says: %s", text)
+    logging.getLogger("some.vendor").warning("a library says: %s", text)
 
     written = lines()
 
@@ -90,7 +90,7 @@ def test_a_secret_in_a_traceback_is_hidden(lines: Lines) -> None:
         raise ConnectionError(msg)
     except ConnectionError:
         structlog.get_logger("test").exception("failed")
-        logging.getLogger("some.library").exception("failed too")
+        logging.getLogger("some.vendor").exception("failed too")
 
     written = lines()
 
