@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import and_, delete, func, or_, select, text, update
+from sqlalchemy import Interval, and_, bindparam, delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.expression import Executable
@@ -180,13 +180,16 @@ class Upkeep:
         """Have rows come due one after the other, in their order, so that nobody meets a herd."""
         table = due.table_of(row)
         each = REVIVE_EVERY / MOST_RINGS
-        for position, row_id in enumerate(ids):
-            wait = each * (position + self.rt.chance())
-            tx.execute(
-                update(table)
-                .where(due.key_of(table) == row_id)
-                .values(due_at=func.clock_timestamp() + wait)
-            )
+        waits = [
+            {"row_id": row_id, "wait": each * (position + self.rt.chance())}
+            for position, row_id in enumerate(ids)
+        ]
+        tx.execute(
+            update(table)
+            .where(due.key_of(table) == bindparam("row_id"))
+            .values(due_at=func.clock_timestamp() + bindparam("wait", type_=Interval)),
+            waits,
+        )
 
     def _ask_for_duties(self) -> None:
         with self.rt.db.begin() as tx:

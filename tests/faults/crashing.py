@@ -29,7 +29,7 @@ from sqlalchemy import Engine, text
 from models.db import make_engine
 from tests.faults import crashing_lives
 from tests.publishers.sink import Received, Reply, Sink, a_sink
-from tests.system.oracle import Copy, Oracle
+from tests.system.oracle import Copy, Oracle, spec_of
 from tests.system.rig import ENCRYPTION_KEYS, KEY, SANDBOX_KEY, SECRET, answer, free_port
 from worker.bootstrap import prepare
 from worker.settings import Settings
@@ -339,15 +339,7 @@ class Stage:
         else:
             known = self.oracle.copies[like]
             copy = Copy(calendar, known.start, known.link, known.title)
-        spec = {
-            "title": copy.title,
-            "start": copy.start.isoformat(),
-            "end": (copy.start + HOUR).isoformat(),
-            "link": copy.link,
-            "organizer": "host@elsewhere.org",
-            "own_response": "accepted",
-        }
-        made = answer(self.emulator.post(f"/calendars/{calendar}/events", json=spec))
+        made = answer(self.emulator.post(f"/calendars/{calendar}/events", json=spec_of(copy)))
         self.oracle.copies[made["id"]] = copy
         return str(made["id"])
 

@@ -12,7 +12,7 @@ import httpx
 import psycopg
 
 from tests.faults.stage import Stage
-from tests.system.oracle import HOUR, Copy
+from tests.system.oracle import Copy, spec_of
 from tests.system.rig import answer, until
 
 
@@ -84,18 +84,7 @@ def meetings_at(stage: Stage, starts: Sequence[datetime]) -> list[Copy]:
 
 def put_in(stage: Stage, copies: Sequence[Copy]) -> None:
     """Put meetings into their calendars in one batch, and tell the oracle."""
-    wishes = [
-        {
-            "calendar_id": copy.calendar,
-            "title": copy.title,
-            "start": copy.start.isoformat(),
-            "end": (copy.start + HOUR).isoformat(),
-            "link": copy.link,
-            "organizer": "host@elsewhere.org",
-            "own_response": "accepted",
-        }
-        for copy in copies
-    ]
+    wishes = [{"calendar_id": copy.calendar, **spec_of(copy)} for copy in copies]
     made = answer(stage.rig.emulator.post("/events:batch", json=wishes))
     for event, copy in zip(made, copies, strict=True):
         stage.oracle.copies[event["id"]] = copy

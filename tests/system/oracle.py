@@ -97,15 +97,7 @@ class Author:
         self.rig.rules(title_excludes=self.oracle.excluded)
 
     def _put_in(self, copy: Copy) -> None:
-        spec = {
-            "title": copy.title,
-            "start": copy.start.isoformat(),
-            "end": (copy.start + HOUR).isoformat(),
-            "link": copy.link,
-            "organizer": "host@elsewhere.org",
-            "own_response": "accepted",
-        }
-        made = answer(self.rig.emulator.post(f"/calendars/{copy.calendar}/events", json=spec))
+        made = answer(self.rig.emulator.post(f"/calendars/{copy.calendar}/events", json=spec_of(copy)))
         self.oracle.copies[made["id"]] = copy
 
     def _change(self, event: str, **fields: Any) -> None:
@@ -148,4 +140,16 @@ def needless(rig: Rig) -> dict[str, int]:
         operation: counts["404"]
         for operation, counts in rig.requests().items()
         if operation.startswith("bot_") and counts.get("404")
+    }
+
+
+def spec_of(copy: Copy) -> dict[str, Any]:
+    """Write a copy of a meeting as the emulator's control API takes it."""
+    return {
+        "title": copy.title,
+        "start": copy.start.isoformat(),
+        "end": (copy.start + HOUR).isoformat(),
+        "link": copy.link,
+        "organizer": "host@elsewhere.org",
+        "own_response": "accepted",
     }
