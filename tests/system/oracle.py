@@ -135,11 +135,15 @@ def writes(rig: Rig) -> dict[str, dict[str, int]]:
 
 
 def needless(rig: Rig) -> dict[str, int]:
-    """Count the calls about bots whose outcome was already so: the provider says 404 to them."""
+    """
+    Count the writes about bots whose outcome was already so: the provider says 404 to them.
+
+    A look may find that a bot has gone since it was heard of; that is what looks are for.
+    """
     return {
         operation: counts["404"]
         for operation, counts in rig.requests().items()
-        if operation.startswith("bot_") and counts.get("404")
+        if operation.startswith("bot_") and operation != "bot_retrieve" and counts.get("404")
     }
 
 
