@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from models.db import Tx
@@ -36,17 +36,29 @@ _WORK_BY_NAME: dict[str, Callable[..., int]] = {
 
 def ask_for_duties(tx: Tx, rt: Runtime) -> None:
     """Ask for every duty whose time has come."""
-    for name, period in _period_by_name(rt).items():
-        tx.execute(upsert(DUTIES).values(name=name).on_conflict_do_nothing())
-        is_stale = or_(
-            DUTIES.c.performed_at.is_(None), DUTIES.c.performed_at < func.clock_timestamp() - period
-        )
-        stale = select(DUTIES.c.name).where(
-            DUTIES.c.name == name, DUTIES.c.wanted == DUTIES.c.done, is_stale
-        )
-        due.ask(tx, Duty, list(tx.execute(stale).scalars()))
-    set_aside = select(DUTIES.c.name).where(DUTIES.c.parked_at < func.now() - REVIVE_AFTER)
-    due.ask(tx, Duty, list(tx.execute(set_aside).scalars()), now=True)
+    now = func.clock_timestamp()
+    is_idle = (DUTIES.c.wanted == DUTIES.c.done).label("is_idle")
+    ages = (
+        (now - DUTIES.c.performed_at).label("age"),
+        (now - DUTIES.c.parked_at).label("set_aside_for"),
+    )
+    known = {row.name: row for row in tx.execute(select(DUTIES.c.name, is_idle, *ages))}
+    periods = _period_by_name(rt)
+    new = [{"name": name} for name in periods if name not in known]
+    if new:
+        tx.execute(upsert(DUTIES).on_conflict_do_nothing(), new)
+    stale = [
+        name
+        for name, period in periods.items()
+        if name not in known or (known[name].is_idle and _is_over(known[name].age, period))
+    ]
+    due.ask(tx, Duty, stale)
+    set_aside = [
+        row.name
+        for row in known.values()
+        if row.set_aside_for is not None and row.set_aside_for > REVIVE_AFTER
+    ]
+    due.ask(tx, Duty, set_aside, now=True)
 
 
 def perform(rt: Runtime, name: str) -> Outcome:
@@ -66,6 +78,10 @@ def perform(rt: Runtime, name: str) -> Outcome:
             due.finish(tx, Duty, claimed)
 
     return take_turn(rt, Duty, name, work)
+
+
+def _is_over(age: timedelta | None, period: timedelta) -> bool:
+    return age is None or age > period
 
 
 def _period_by_name(rt: Runtime) -> dict[str, timedelta]:

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, select, update
+from sqlalchemy.sql import ColumnElement
 
 from models.db import Tx
 from models.domain.bots import BotState
@@ -16,11 +17,14 @@ from models.domain.times import rfc3339
 from models.tables import due
 from models.tables.base import Due
 from models.tables.calendars import Calendar
+from models.tables.events import CalendarEvent
 from models.tables.installation import Source
 from models.tables.outbox import Endpoint
-from models.tables.slots import Slot
+from models.tables.slots import Slot, Want
 from worker import jobs
 from worker.runtime import Runtime
+
+SLOTS = due.table_of(Slot)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +90,55 @@ def revive(rt: Runtime, kind: str, ids: Sequence[UUID | str]) -> int:
     return revived
 
 
+def retry_refused(
+    tx: Tx, *only: ColumnElement[bool], now: datetime, most: int | None = None
+) -> list[UUID]:
+    """
+    Have bots that the provider refused tried again, those of the soonest meetings first; their slots.
+
+    A refusal may have been about something that has passed: a calendar that was away for a moment.
+    Meetings that are over are left alone. Locks slots in the order of their ids.
+    """
+    soonest = (
+        select(SLOTS.c.id)
+        .where(
+            SLOTS.c.parked_at.is_not(None),
+            SLOTS.c.is_wanted,
+            SLOTS.c.bot_state == BotState.FAILED,
+            SLOTS.c.ends_at > now,
+            *only,
+        )
+        .order_by(SLOTS.c.start_at)
+        .limit(most)
+    )
+    in_order = select(SLOTS.c.id).where(SLOTS.c.id.in_(soonest)).order_by(SLOTS.c.id).with_for_update()
+    ids = list(tx.execute(in_order).scalars())
+    if ids:
+        _forget_refusals(tx, ids)
+        due.ask(tx, Slot, ids, now=True)
+    return ids
+
+
+def of_calendar(calendar_id: UUID) -> ColumnElement[bool]:
+    """Say, as SQL, whether a slot is wanted by an event of this calendar."""
+    wants, events = due.table_of(Want), due.table_of(CalendarEvent)
+    wanted = (
+        select(wants.c.slot_id)
+        .join(events, events.c.id == wants.c.event_id)
+        .where(events.c.calendar_id == calendar_id)
+    )
+    return SLOTS.c.id.in_(wanted)
+
+
 def _forget_refusals(tx: Tx, ids: Sequence[UUID | str]) -> None:
     """Let a bot that the provider refused be wanted again; else its slot would rest as it is."""
-    slots = due.table_of(Slot)
     tx.execute(
-        update(slots)
+        update(SLOTS)
         .where(
-            slots.c.id.in_(ids),
-            slots.c.parked_at.is_not(None),
-            slots.c.is_wanted,
-            slots.c.bot_state == BotState.FAILED,
+            SLOTS.c.id.in_(ids),
+            SLOTS.c.parked_at.is_not(None),
+            SLOTS.c.is_wanted,
+            SLOTS.c.bot_state == BotState.FAILED,
         )
         .values(
             bot_state=str(BotState.WANTED),

@@ -16,12 +16,10 @@ from datetime import timedelta
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from worker.rings import Ring, list_rings
 from worker.runtime import Runtime
-from worker.upkeep import list_rings
 
 log = structlog.get_logger(__name__)
-
-Ring = tuple[str, str | None]
 
 LOOK_EVERY = timedelta(seconds=1)
 #: A worker whose broker is there hears within a second; a burst may keep it busy for some more.

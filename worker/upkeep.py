@@ -16,10 +16,9 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Interval, and_, bindparam, delete, func, or_, select, text, update
+from sqlalchemy import Interval, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.sql.expression import Executable
 
 from models.db import Tx
 from models.domain.rules import Reason
@@ -33,11 +32,13 @@ from models.tables.installation import Duty, Heartbeat, Lease, Source
 from models.tables.outbox import Endpoint
 from models.tables.slots import ProviderBot, Slot, Want
 from models.tables.trail import SyncRun, TrailEntry
-from worker import jobs, outbox
+from worker import outbox
 from worker.access import forget_requests
 from worker.deciding import lock_events
 from worker.duties import ask_for_duties
 from worker.reconciling import NEAR
+from worker.reviving import retry_refused
+from worker.rings import MOST_RINGS, list_rings
 from worker.runtime import Runtime
 from worker.settling import calendars_with_first
 from worker.syncing import IS_PLAIN, RECALL
@@ -55,11 +56,14 @@ TICK = timedelta(milliseconds=500)
 LEASE = timedelta(seconds=10)
 #: The same ring is not repeated sooner: the job may be waiting in the broker already.
 RING_AGAIN = timedelta(seconds=3)
-MOST_RINGS = 200
 FULL_LISTING_EVERY = timedelta(days=1)
 TIDY_EVERY = timedelta(hours=1)
+#: Nobody runs such a row meanwhile; it is only not yet said that a person has to look.
+PARK_EVERY = timedelta(seconds=30)
 REVIVE_AFTER = timedelta(hours=1)
 REVIVE_EVERY = timedelta(minutes=1)
+#: A minute's worth of refused bots: a fraction of what the provider allows, others go on beside them.
+MOST_REFUSED = 20
 REVIVED: tuple[type[Due], ...] = (Slot, Calendar, Endpoint)
 #: Recall keeps events for 60 days (docs.recall.ai, calendar integration FAQ); so do we, and the rest for less.
 KEEP_EVENTS = timedelta(days=60)
@@ -106,7 +110,7 @@ class Upkeep:
         for job, row_id in rings:
             self._ring(job, row_id)
         self._every(timedelta(seconds=5), "ended", self._mark_ended)
-        self._every(timedelta(seconds=5), "crashed", self._park_crashed)
+        self._every(PARK_EVERY, "crashed", self._park_crashed)
         self._every(REVIVE_EVERY, "revive", self._revive)
         self._every(timedelta(seconds=5), "duties", self._ask_for_duties)
         if self.rt.recall is not None:
@@ -145,8 +149,8 @@ class Upkeep:
                     EVENTS.c.reason.not_in(OUT_OF_THE_WAY),
                 )
                 ids |= set(tx.execute(of_series).scalars())
-            locked = [row["id"] for row in lock_events(tx, ids)]
-            tx.execute(update(EVENTS).where(EVENTS.c.id.in_(locked)).values(unsettled=True))
+            if locked := [row["id"] for row in lock_events(tx, ids)]:
+                tx.execute(update(EVENTS).where(EVENTS.c.id.in_(locked)).values(unsettled=True))
 
     def _park_crashed(self) -> None:
         with self.rt.db.begin() as tx:
@@ -159,8 +163,8 @@ class Upkeep:
         Try again what an outage has set aside: rows that failed too often, an hour after they did,
         and a minute after if their meeting is about to begin or under way.
 
-        What was refused, or kills its worker, waits for a person (`punctual revive`). They come back
-        spread over the time until the next look.
+        What was refused is tried again every hour while its meeting is ahead. What kills its worker
+        waits for a person (`punctual revive`). All come back spread over the time until the next look.
         """
         now = self.rt.now()
         is_old = {row: due.table_of(row).c.parked_at < func.now() - REVIVE_AFTER for row in REVIVED}
@@ -175,6 +179,10 @@ class Upkeep:
                 if due.ask(tx, row, ids, now=True):
                     self._spread(tx, row, ids)
                     log.warning("rows_revived", kind=row.__name__, rows=len(ids))
+        with self.rt.db.begin() as tx:
+            is_old_refusal = SLOTS.c.parked_at < func.now() - REVIVE_AFTER
+            if refused := retry_refused(tx, is_old_refusal, now=now, most=MOST_REFUSED):
+                self._spread(tx, Slot, refused)
 
     def _spread(self, tx: Tx, row: type[Due], ids: list[Any]) -> None:
         """Have rows come due one after the other, in their order, so that nobody meets a herd."""
@@ -202,19 +210,19 @@ class Upkeep:
             now = self.rt.now()
             soon = exists_meeting_before(tx, now + timedelta(hours=2), now=now)
             period = settings.reconcile_near if soon else settings.reconcile_all
-            stale = tx.execute(
-                select(SOURCES.c.name).where(
-                    SOURCES.c.name == RECALL,
-                    SOURCES.c.wanted == SOURCES.c.done,
-                    or_(SOURCES.c.listed_at.is_(None), SOURCES.c.listed_at < func.now() - period),
-                )
-            ).scalars()
-            due.ask(tx, Source, list(stale))
+            source = tx.execute(
+                select(
+                    (SOURCES.c.wanted == SOURCES.c.done).label("is_idle"),
+                    (func.now() - SOURCES.c.listed_at).label("age"),
+                    (func.now() - SOURCES.c.parked_at).label("set_aside_for"),
+                ).where(SOURCES.c.name == RECALL)
+            ).first()
+            if source is not None and source.is_idle and (source.age is None or source.age > period):
+                due.ask(tx, Source, [RECALL])
             # Everything waits for this row: set aside in a long outage, it is tried again by itself.
-            set_aside = tx.execute(
-                select(SOURCES.c.name).where(SOURCES.c.parked_at < func.now() - settings.reconcile_all)
-            ).scalars()
-            due.ask(tx, Source, list(set_aside), now=True)
+            set_aside_for = source.set_aside_for if source is not None else None
+            if set_aside_for is not None and set_aside_for > settings.reconcile_all:
+                due.ask(tx, Source, [RECALL], now=True)
             daily = tx.execute(
                 select(CALENDARS.c.id)
                 .where(
@@ -300,38 +308,3 @@ def _hold(tx: Tx, name: str) -> bool:
         .returning(LEASES.c.holder)
     )
     return held.first() is not None
-
-
-def list_rings(tx: Tx, rt: Runtime) -> list[tuple[str, str | None]]:
-    """List everything that waits for a worker right now, as jobs to ring for."""
-    rings = _due_rings(tx)
-    if outbox.is_waiting(tx, has_publisher=rt.publisher is not None):
-        rings.append((jobs.RELAY, None))
-    return rings
-
-
-def _due_rings(tx: Tx) -> list[tuple[str, str | None]]:
-    """List what to ring for, the bots of the soonest meetings first."""
-    rings: list[tuple[str, str | None]] = []
-    calendars = table_of(Calendar)
-    is_due = due.is_due(calendars)
-    plain = select(calendars.c.id).where(is_due, IS_PLAIN).limit(1)
-    sources = due.list_due(tx, Source, limit=1)
-    if sources or tx.execute(plain).first() is not None:
-        rings.append((jobs.SYNC_WORKSPACE, None))
-    own = select(calendars.c.id).where(and_(is_due, ~IS_PLAIN)).order_by(calendars.c.due_at).limit(50)
-    rings += [(jobs.SYNC_CALENDAR, str(row_id)) for row_id in tx.execute(own).scalars()]
-    slots = due.list_due(tx, Slot, limit=MOST_RINGS, first=(SLOTS.c.start_at,))
-    rings += [(jobs.RECONCILE, str(row_id)) for row_id in slots]
-    rings += [(jobs.POST, str(row_id)) for row_id in due.list_due(tx, Endpoint, limit=MOST_RINGS)]
-    rings += [(str(name), None) for name in due.list_due(tx, Duty, limit=len(jobs.JOBS))]
-    for job, question in _QUESTIONS.items():
-        if tx.execute(question).first() is not None:
-            rings.append((job, None))
-    return rings
-
-
-_QUESTIONS: dict[str, Executable] = {
-    jobs.SETTLE: select(EVENTS.c.id).where(EVENTS.c.unsettled).limit(1),
-    jobs.TAKE_IN: text("SELECT 1 FROM deliveries WHERE state = 'stored' AND run_id IS NULL LIMIT 1"),
-}

@@ -9,13 +9,26 @@ the lease changes nothing, and makes sure somebody looks again. Only the databas
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Table, and_, bindparam, case, func, literal_column, or_, select, update
+from sqlalchemy import (
+    Interval,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.sql import ColumnElement
 
 from models.db import Tx
@@ -59,29 +72,10 @@ def ask(tx: Tx, row: type[Due], ids: Iterable[UUID | str], *, now: bool = False)
     A row that is putting something off keeps waiting unless *now*, which also revives a parked one.
     Rows are locked in order of their key, so that two askers cannot deadlock.
     """
-    table = table_of(row)
-    key = key_of(table)
     wanted_ids = list(ids)
     if not wanted_ids:
         return 0
-    locked = (
-        select(key)
-        .where(key.in_(wanted_ids))
-        .order_by(key)
-        .with_for_update(key_share=True)
-        .cte("locked")
-    )
-    values: dict[str, Any] = {
-        "wanted": table.c.wanted + 1,
-        "asked_at": case((table.c.wanted == table.c.done, func.now()), else_=table.c.asked_at),
-        "due_at": func.now()
-        if now
-        else case((table.c.wanted == table.c.done, func.now()), else_=table.c.due_at),
-    }
-    if now:
-        values |= {"tries": 0, "crashes": 0, "parked_at": None}
-    done = tx.execute(update(table).where(key.in_(select(locked.c[key.name]))).values(values))
-    return done.rowcount
+    return tx.execute(_asking(table_of(row), now=now), {"row_ids": wanted_ids}).rowcount
 
 
 def is_due(table: Table) -> ColumnElement[bool]:
@@ -135,36 +129,12 @@ def holds(tx: Tx, row: type[Due], claimed: Claim, *, lease: timedelta = LEASE) -
 
     The row stays locked until the transaction ends.
     """
-    table = table_of(row)
-    renewed = tx.execute(
-        update(table)
-        .where(key_of(table) == claimed.id, table.c.fence == claimed.fence)
-        .values(lease_until=func.clock_timestamp() + lease)
-    )
-    return bool(renewed.rowcount)
+    return bool(tx.execute(_renewing(table_of(row)), {**_of(claimed), "lease": lease}).rowcount)
 
 
 def finish(tx: Tx, row: type[Due], claimed: Claim) -> bool:
     """Mark the asks seen at the claim as served; if the lease was lost, ask again and return False."""
-    table = table_of(row)
-    more = table.c.wanted > claimed.wanted
-    finished = tx.execute(
-        update(table)
-        .where(key_of(table) == claimed.id, table.c.fence == claimed.fence)
-        .values(
-            done=func.greatest(table.c.done, claimed.wanted),
-            lease_until=None,
-            crashes=0,
-            tries=0,
-            last_error=None,
-            due_at=func.now(),
-            asked_at=case((more, func.now()), else_=table.c.asked_at),
-        )
-    )
-    if finished.rowcount:
-        return True
-    ask(tx, row, [claimed.id])
-    return False
+    return _give_back(tx, row, claimed, _finishing(table_of(row)), {"seen": claimed.wanted})
 
 
 def put_off(
@@ -182,24 +152,8 @@ def put_off(
     *counts* is False for waiting one's turn, which is nobody's failure. False is returned, and the
     row asked for again, when the lease was lost.
     """
-    table = table_of(row)
-    tries = table.c.tries + (1 if counts else 0)
-    given_back = tx.execute(
-        update(table)
-        .where(key_of(table) == claimed.id, table.c.fence == claimed.fence)
-        .values(
-            lease_until=None,
-            crashes=0,
-            tries=tries,
-            last_error=error[:ERROR_LENGTH],
-            due_at=func.clock_timestamp() + after,
-            parked_at=case((tries >= MOST_TRIES, func.now()), else_=None),
-        )
-    )
-    if given_back.rowcount:
-        return True
-    ask(tx, row, [claimed.id])
-    return False
+    how = {"after": after, "error": error[:ERROR_LENGTH], "failures": 1 if counts else 0}
+    return _give_back(tx, row, claimed, _putting_off(table_of(row)), how)
 
 
 def park(tx: Tx, row: type[Due], claimed: Claim, *, error: str) -> bool:
@@ -208,23 +162,8 @@ def park(tx: Tx, row: type[Due], claimed: Claim, *, error: str) -> bool:
 
     An ask that came during the run may be about what would change: then the row stays due.
     """
-    table = table_of(row)
-    is_asked_again = table.c.wanted > claimed.wanted
-    parked = tx.execute(
-        update(table)
-        .where(key_of(table) == claimed.id, table.c.fence == claimed.fence)
-        .values(
-            lease_until=None,
-            crashes=0,
-            last_error=error[:ERROR_LENGTH],
-            due_at=func.now(),
-            parked_at=case((is_asked_again, None), else_=func.now()),
-        )
-    )
-    if parked.rowcount:
-        return True
-    ask(tx, row, [claimed.id])
-    return False
+    how = {"error": error[:ERROR_LENGTH], "seen": claimed.wanted}
+    return _give_back(tx, row, claimed, _parking(table_of(row)), how)
 
 
 def park_crashed(tx: Tx, row: type[Due]) -> Sequence[Any]:
@@ -260,3 +199,92 @@ def list_due(
         select(key_of(table)).where(is_due(table)).order_by(*first, table.c.due_at).limit(limit)
     )
     return list(found.scalars())
+
+
+# Statements are built once for each table: building one takes as long as having it carried out.
+
+
+@functools.cache
+def _asking(table: Table, *, now: bool) -> Update:
+    key = key_of(table)
+    locked = (
+        select(key)
+        .where(key.in_(bindparam("row_ids", expanding=True)))
+        .order_by(key)
+        .with_for_update(key_share=True)
+        .cte("locked")
+    )
+    is_idle = table.c.wanted == table.c.done
+    values: dict[str, Any] = {
+        "wanted": table.c.wanted + 1,
+        "asked_at": case((is_idle, func.now()), else_=table.c.asked_at),
+        "due_at": func.now() if now else case((is_idle, func.now()), else_=table.c.due_at),
+    }
+    if now:
+        values |= {"tries": 0, "crashes": 0, "parked_at": None}
+    return update(table).where(key.in_(select(locked.c[key.name]))).values(values)
+
+
+@functools.cache
+def _renewing(table: Table) -> Update:
+    return _of_claim(table).values(
+        lease_until=func.clock_timestamp() + bindparam("lease", type_=Interval)
+    )
+
+
+@functools.cache
+def _finishing(table: Table) -> Update:
+    is_asked_again = table.c.wanted > bindparam("seen")
+    return _of_claim(table).values(
+        done=func.greatest(table.c.done, bindparam("seen")),
+        lease_until=None,
+        crashes=0,
+        tries=0,
+        last_error=None,
+        due_at=func.now(),
+        asked_at=case((is_asked_again, func.now()), else_=table.c.asked_at),
+    )
+
+
+@functools.cache
+def _putting_off(table: Table) -> Update:
+    tries = table.c.tries + bindparam("failures")
+    return _of_claim(table).values(
+        lease_until=None,
+        crashes=0,
+        tries=tries,
+        last_error=bindparam("error"),
+        due_at=func.clock_timestamp() + bindparam("after", type_=Interval),
+        parked_at=case((tries >= MOST_TRIES, func.now()), else_=None),
+    )
+
+
+@functools.cache
+def _parking(table: Table) -> Update:
+    is_asked_again = table.c.wanted > bindparam("seen")
+    return _of_claim(table).values(
+        lease_until=None,
+        crashes=0,
+        last_error=bindparam("error"),
+        due_at=func.now(),
+        parked_at=case((is_asked_again, None), else_=func.now()),
+    )
+
+
+def _of_claim(table: Table) -> Update:
+    is_held = table.c.fence == bindparam("held_fence")
+    return update(table).where(key_of(table) == bindparam("row_id"), is_held)
+
+
+def _of(claimed: Claim) -> dict[str, Any]:
+    return {"row_id": claimed.id, "held_fence": claimed.fence}
+
+
+def _give_back(
+    tx: Tx, row: type[Due], claimed: Claim, statement: Update, how: Mapping[str, Any]
+) -> bool:
+    """End a run's claim; where somebody else has the row by now, ask again and return False."""
+    if tx.execute(statement, {**_of(claimed), **how}).rowcount:
+        return True
+    ask(tx, row, [claimed.id])
+    return False

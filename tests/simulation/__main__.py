@@ -20,7 +20,7 @@ from tests.simulation.playing import Tally, be_quiet, parts
 from tests.simulation.shrinking import command_of, shortened
 from tests.simulation.simulation import Outcome, Simulation, Story
 
-MOST_EDITS = 6
+MOST_EDITS = 5
 
 
 def main() -> int:

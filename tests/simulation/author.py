@@ -35,8 +35,18 @@ SURELY_SEEN = timedelta(days=26)
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 #: How long the author waits before an edit, in seconds, and how often.
 _PAUSES = ((0.0, 3), (0.05, 2), (0.4, 2), (3.0, 3), (40.0, 3), (6 * _MINUTE, 2), (1.5 * _HOUR, 2),
-           (9 * _HOUR, 2), (1.2 * _DAY, 2), (6 * _DAY, 1))  # fmt: skip
-_AHEAD = (4 * _MINUTE, 12 * _MINUTE, 50 * _MINUTE, 3 * _HOUR, 8 * _HOUR, _DAY, 2 * _DAY, 9 * _DAY)
+           (9 * _HOUR, 2), (1.2 * _DAY, 2), (6 * _DAY, 1), (35 * _DAY, 1))  # fmt: skip
+_AHEAD = (
+    4 * _MINUTE,
+    12 * _MINUTE,
+    50 * _MINUTE,
+    3 * _HOUR,
+    8 * _HOUR,
+    _DAY,
+    2 * _DAY,
+    9 * _DAY,
+    40 * _DAY,
+)
 _TITLES = ("weekly sync", "secret plan", "interview")
 _RULES: tuple[tuple[str, ...], ...] = ((), ("secret",), ("interview",))
 

@@ -336,7 +336,7 @@ class Scheduler:
         with self.database.engine.begin() as tx:
             at = tx.execute(text(_NEXT_DUE)).scalar_one()
         # Rings mostly arrive; often enough is as often as a lost one may be waited for.
-        shortest_s, longest_s = (0.5, 2.5) if self._crash_after_commits is not None else (1.5, 9)
+        shortest_s, longest_s = (0.5, 2.5) if self._crash_after_commits is not None else (3, 15)
         soonest = self.now() + timedelta(seconds=self.decisions.between("tick", shortest_s, longest_s))
         latest = self.now() + self.idle
         wanted_at = latest if at is None else min(max(at, soonest), latest)

@@ -35,6 +35,8 @@ START = datetime(2026, 11, 2, 6, 0, tzinfo=UTC)
 CONVERGED_WITHIN = timedelta(minutes=66)
 #: An endpoint that failed is asked again after up to a day (contract, section 5).
 POSTED_WITHIN = timedelta(days=4)
+#: Days in which nothing happens are all alike: upkeep looks at most so often between two edits.
+MOST_LOOKS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Simulation(Scheduler):
         super().__init__(decisions, database, clock, ws, keep_trace=keep_trace)
         self.story = story
         self.rate = chance.choice((0.0, 0.002, 0.006, 0.012, 0.02))
-        self.idle = timedelta(seconds=chance.choice((7_200, 43_200, 86_400)))
+        self._shortest_idle = timedelta(seconds=chance.choice((7_200, 43_200, 86_400)))
         self.settings = some_settings(chance)
         self._is_new = chance.random() < 0.2
         self._calendar_count = chance.randint(2, 4)
@@ -91,6 +93,7 @@ class Simulation(Scheduler):
             try:
                 self._set_up()
                 for edit in self.story.edits:
+                    self.idle = max(self._shortest_idle, timedelta(seconds=edit.pause_s / MOST_LOOKS))
                     self._run_for(edit.pause_s)
                     self.note(str(edit))
                     self.author.make(edit)

@@ -15,8 +15,10 @@ from sqlalchemy import Engine, func, insert, select, text
 from models.domain.emitted import Emitted, Type, event_id
 from models.tables.base import new_id
 from models.tables.outbox import Endpoint, OutboxEvent, Posting
-from tests.publishers.kit import BASE_URL, NOON, tell, told
-from worker.outbox import emit, feed, is_waiting, number_new, oldest_waiting_at, prune
+from tests.publishers.kit import BASE_URL, NOON, FakePublisher, a_runtime, tell, told
+from worker.jobs import RELAY
+from worker.outbox import emit, feed, number_new, oldest_waiting_at, prune
+from worker.rings import list_rings
 
 OUTBOX = OutboxEvent.__table__
 POSTINGS = Posting.__table__
@@ -311,14 +313,15 @@ def test_numbers_are_given_in_portions(db: Engine) -> None:
 
 
 def test_what_was_never_published_waits_only_where_there_is_a_publisher(db: Engine) -> None:
+    feed_only = a_runtime(db)
     tell(db, "bot/a")
     with db.begin() as tx:
-        assert is_waiting(tx, has_publisher=False)
+        assert (RELAY, None) in list_rings(tx, feed_only)
         number_new(tx)
 
     with db.begin() as tx:
-        assert not is_waiting(tx, has_publisher=False)
-        assert is_waiting(tx, has_publisher=True)
+        assert (RELAY, None) not in list_rings(tx, feed_only)
+        assert (RELAY, None) in list_rings(tx, a_runtime(db, publisher=FakePublisher()))
         assert oldest_waiting_at(tx, has_publisher=False) is None
         assert oldest_waiting_at(tx, has_publisher=True) is not None
 

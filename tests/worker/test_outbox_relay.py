@@ -14,9 +14,10 @@ from sqlalchemy import Engine, insert, select, text
 from models.tables.base import new_id
 from models.tables.outbox import Endpoint, OutboxEvent
 from tests.publishers.kit import FakeBell, FakePublisher, a_runtime, tell
-from worker.jobs import POST
-from worker.outbox import is_waiting, number_new, relay
+from worker.jobs import POST, RELAY
+from worker.outbox import number_new, relay
 from worker.ports import Outgoing
+from worker.rings import list_rings
 
 OUTBOX = OutboxEvent.__table__
 
@@ -67,7 +68,7 @@ def test_a_refused_event_holds_up_its_own_subject_only(db: Engine) -> None:
     assert (outcome.published, outcome.refused) == (3, 1)
     assert unpublished(db) == [("bot/a", 2), ("bot/a", 3)]
     with db.begin() as tx:
-        assert not is_waiting(tx, has_publisher=True)
+        assert (RELAY, None) not in list_rings(tx, rt)
 
     publisher.verdict = lambda _: None
     retry_now(db)

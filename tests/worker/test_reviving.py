@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -17,10 +18,11 @@ from models.tables.installation import Source
 from models.tables.outbox import Endpoint
 from tests.builders import NOON, a_calendar, a_found
 from tests.worker.commands_kit import Punctual, punctual
-from tests.worker.world import World
+from tests.worker.world import World, real_now
 from worker.errors import Refused
 from worker.reconciling import reconcile
 from worker.reviving import KINDS, list_parked, revive
+from worker.upkeep import Upkeep
 
 __all__ = ["punctual"]
 
@@ -141,3 +143,63 @@ def test_a_kind_can_be_named_for_everything_that_is_set_aside() -> None:
     from worker.checkup.state import DUE_KINDS
 
     assert {kind.row for kind in KINDS.values()} == set(DUE_KINDS.values())
+
+
+@pytest.mark.parametrize(
+    ("aside_for", "ahead", "is_tried"),
+    [
+        (timedelta(minutes=61), timedelta(days=1), True),
+        (timedelta(minutes=59), timedelta(days=1), False),
+        (timedelta(minutes=61), -timedelta(hours=2), False),
+    ],
+)
+def test_a_refused_bot_is_tried_again_every_hour_until_its_meeting_is_over(
+    db: Engine, vault: Vault, aside_for: timedelta, ahead: timedelta, is_tried: bool
+) -> None:
+    a_calendar(db, last_full_at=NOON + timedelta(days=3650))
+    world = World(db, vault)
+    world.store(a_found())
+    world.bots.fail(Refused("the calendar is disconnected"))
+    reconcile(world.rt)
+    world.change_slot(parked_at=real_now() - aside_for)
+    world.at = NOON - ahead
+
+    Upkeep(world.rt).tick()
+    world.hurry()
+    world.reconcile_all()
+
+    assert bool(world.live()) is is_tried
+    assert world.told() == ["bot.failed", *["bot.scheduled"] * is_tried]
+
+
+def test_a_bot_refused_again_and_again_is_told_about_once(db: Engine, vault: Vault) -> None:
+    a_calendar(db, last_full_at=NOON + timedelta(days=3650))
+    world = World(db, vault)
+    world.store(a_found())
+    upkeep = Upkeep(world.rt)
+    for hour in range(3):
+        world.bots.fail(Refused("the link is no meeting"))
+        world.hurry()
+        world.reconcile_all()
+        world.change_slot(parked_at=real_now() - timedelta(minutes=61))
+        world.at = NOON - timedelta(hours=5 - hour)
+        upkeep.tick()
+
+    assert world.told() == ["bot.failed"]
+
+
+def test_what_was_refused_while_a_calendar_was_away_is_tried_again_once_it_is_known_to_be_back(
+    db: Engine, vault: Vault
+) -> None:
+    anna = a_calendar(db)
+    world = World(db, vault)
+    world.source.put_calendar("cal-anna", email="anna@example.com")
+    world.store(a_found())
+    world.bots.fail(Refused("the calendar is disconnected"))
+    reconcile(world.rt)
+
+    world.ask(anna, needs_check=True)
+    world.look_at(anna)
+    world.reconcile_all()
+
+    assert [start for _, start in world.live()] == [NOON]

@@ -22,7 +22,7 @@ from worker import jobs
 from worker.duties import perform
 from worker.reconciling import reconcile
 from worker.settling import settle
-from worker.upkeep import RING_AGAIN, Upkeep
+from worker.upkeep import PARK_EVERY, RING_AGAIN, Upkeep
 
 DUTIES = (jobs.FIND_CALENDARS, jobs.SWEEP_BOTS)
 CALM: dict[str, Any] = {"last_full_at": NOON + timedelta(days=3650)}
@@ -399,7 +399,7 @@ def test_a_row_whose_runs_all_died_is_parked_and_holds_up_nobody(world: World, u
         tx.execute(
             text("UPDATE slots SET crashes = :most WHERE id = :id"), {"most": MOST_CRASHES, "id": bad}
         )
-    wait(world)
+    wait(world, PARK_EVERY)
 
     upkeep.tick()
     while reconcile(world.rt) != "nothing_due":

@@ -9,7 +9,7 @@ Without a publisher rows simply stay unpublished; that is no backlog, and nobody
 from worker.outbox.emitting import emit
 from worker.outbox.feed import cloud_event, feed, is_of, prune, schema_url
 from worker.outbox.numbering import NUMBERED_AT_ONCE, ask_sooner, number_all, number_new
-from worker.outbox.relaying import RelayOutcome, is_waiting, oldest_waiting_at, relay
+from worker.outbox.relaying import RelayOutcome, oldest_waiting_at, relay, waiting
 
 __all__ = [
     "NUMBERED_AT_ONCE",
@@ -19,11 +19,11 @@ __all__ = [
     "emit",
     "feed",
     "is_of",
-    "is_waiting",
     "number_all",
     "number_new",
     "oldest_waiting_at",
     "prune",
     "relay",
     "schema_url",
+    "waiting",
 ]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import structlog
-from sqlalchemy import Interval, RowMapping, and_, bindparam, func, or_, select, update
+from sqlalchemy import Interval, RowMapping, Select, Table, and_, bindparam, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.sql import ColumnElement
 
 from models.db import Tx
 from models.domain.backoff import next_try
@@ -65,18 +68,19 @@ def relay(rt: Runtime) -> RelayOutcome:
     holder = uuid4().hex
     try:
         outcome = _publish_all(rt, rt.publisher, holder=holder, numbered=numbered)
-    finally:
+    except BaseException:
         with rt.db.begin() as tx:
             _leave_duty(tx, holder=holder)
+        raise
     if outcome.published or outcome.refused:
         log.info("outbox_relayed", published=outcome.published, refused=outcome.refused)
     return outcome
 
 
-def is_waiting(tx: Tx, *, has_publisher: bool) -> bool:
-    """Say whether a relay would find something to do right now."""
-    unnumbered = select(_OUTBOX.c.id).where(_OUTBOX.c.position.is_(None)).limit(1)
-    return bool(tx.execute(unnumbered).first() or (has_publisher and _heads(tx, limit=1)))
+def waiting(*, has_publisher: bool) -> Sequence[Select[Any]]:
+    """Return what to select to know whether a relay would find something to do right now."""
+    unnumbered = select(_OUTBOX.c.id).where(_OUTBOX.c.position.is_(None))
+    return [unnumbered, _heads(_OUTBOX.c.id)] if has_publisher else [unnumbered]
 
 
 def oldest_waiting_at(tx: Tx, *, has_publisher: bool) -> datetime | None:
@@ -91,35 +95,50 @@ def oldest_waiting_at(tx: Tx, *, has_publisher: bool) -> datetime | None:
 def _publish_all(rt: Runtime, publisher: Publisher, *, holder: str, numbered: int) -> RelayOutcome:
     published = refused = 0
     end = time.monotonic() + RELAY_BUDGET.total_seconds()
-    while time.monotonic() < end:
-        with rt.db.begin() as tx:
-            is_ours = _take_duty(tx, holder=holder)
-            batch = _heads(tx, limit=PUBLISHED_AT_ONCE) if is_ours else []
-        if not is_ours:
-            return RelayOutcome(numbered, published, refused, is_busy=True)
-        if not batch:
-            # Whoever found us busy has gone away; what he numbered is visible once the duty is free.
-            with rt.db.begin() as tx:
-                _leave_duty(tx, holder=holder)
-            with rt.db.begin() as tx:
-                if not _heads(tx, limit=1):
-                    break
-            continue
+    with rt.db.begin() as tx:
+        batch = _take_batch(tx, holder=holder)
+    while batch and time.monotonic() < end:
         try:
             verdicts = publisher.publish([_outgoing(row, rt.settings.base_url) for row in batch])
         except TryLater as later:
             log.warning("broker_unreachable", error=str(later))
+            with rt.db.begin() as tx:
+                _leave_duty(tx, holder=holder)
             return RelayOutcome(numbered, published, refused, unreachable=str(later))
         with rt.db.begin() as tx:
             failed = _mark(tx, batch, verdicts, chance=rt.chance())
-        published += len(batch) - failed
-        refused += failed
-    else:
+            published += len(batch) - failed
+            refused += failed
+            batch = _take_batch(tx, holder=holder)
+    if batch:
+        with rt.db.begin() as tx:
+            _leave_duty(tx, holder=holder)
         rt.bell.ring(RELAY)
-    return RelayOutcome(numbered, published, refused)
+    return RelayOutcome(numbered, published, refused, is_busy=batch is None)
 
 
-def _heads(tx: Tx, *, limit: int) -> Sequence[RowMapping]:
+def _take_batch(tx: Tx, *, holder: str) -> Sequence[RowMapping] | None:
+    """
+    Return what to publish next; None while another relay publishes. With nothing left, the duty is left.
+
+    Whoever numbers events meanwhile finds us busy before we look, and then we see his events; or waits
+    for this transaction to end, and then the duty is free.
+    """
+    if not _take_duty(tx, holder=holder):
+        return None
+    batch = tx.execute(_next_batch()).mappings().all()
+    if not batch:
+        _leave_duty(tx, holder=holder)
+    return batch
+
+
+@functools.cache
+def _next_batch() -> Select[Any]:
+    return _heads(_OUTBOX).order_by(_OUTBOX.c.position).limit(PUBLISHED_AT_ONCE)
+
+
+def _heads(*what: Table | ColumnElement[Any]) -> Select[Any]:
+    """Select of the first unpublished event of each subject."""
     # A row is marked only after its predecessor, so looking one step back is enough.
     earlier = _OUTBOX.alias("earlier")
     waits = and_(
@@ -127,20 +146,11 @@ def _heads(tx: Tx, *, limit: int) -> Sequence[RowMapping]:
         earlier.c.sequence == _OUTBOX.c.sequence - 1,
         earlier.c.published_at.is_(None),
     )
-    return (
-        tx.execute(
-            select(_OUTBOX)
-            .where(
-                _OUTBOX.c.published_at.is_(None),
-                _OUTBOX.c.position.is_not(None),
-                func.coalesce(_OUTBOX.c.publish_after, func.now()) <= func.now(),
-                ~select(earlier.c.id).where(waits).exists(),
-            )
-            .order_by(_OUTBOX.c.position)
-            .limit(limit)
-        )
-        .mappings()
-        .all()
+    return select(*what).where(
+        _OUTBOX.c.published_at.is_(None),
+        _OUTBOX.c.position.is_not(None),
+        func.coalesce(_OUTBOX.c.publish_after, func.now()) <= func.now(),
+        ~select(earlier.c.id).where(waits).exists(),
     )
 
 

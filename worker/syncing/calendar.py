@@ -16,6 +16,7 @@ from worker import jobs, metrics
 from worker.calendars import set_status
 from worker.errors import AlreadyGone, TryLater
 from worker.ports import CalendarSource
+from worker.reviving import of_calendar, retry_refused
 from worker.runtime import Runtime
 from worker.settling import settle
 from worker.storing import Looked, next_fetch, remove_missing, store_page
@@ -107,6 +108,9 @@ def _check(rt: Runtime, source: CalendarSource, claimed: due.Claim, calendar: Ro
         is_young = rt.now() - calendar["created_at"] < EAGER
         wait = CONNECTING_POLL if is_young else SLOW_CONNECTING_POLL
         raise TryLater(msg, after=wait, counts=False)
+    if status == "connected":
+        with rt.db.begin() as tx:
+            retry_refused(tx, of_calendar(calendar_id), now=rt.now())
     return status
 
 
