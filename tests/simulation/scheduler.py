@@ -313,7 +313,9 @@ class Scheduler:
         self.after(seconds, lambda: self._tick() if asked == self._ticks_asked else None)
 
     def _keep_up(self, number: int) -> None:
-        if not self._workers[number].upkeep.tick() or self.decisions.value("leader") < 0.03:
+        is_measured = self._crash_after_commits is not None  # ticks are rarer here than in truth
+        changes = self.decisions.value("leader") < 0.03 and not is_measured
+        if not self._workers[number].upkeep.tick() or changes:
             self._leader = (number + 1) % WORKERS
 
     def _await_tick(self, turn: Turn, tries: int) -> None:

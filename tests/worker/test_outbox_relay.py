@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
@@ -15,11 +16,24 @@ from models.tables.base import new_id
 from models.tables.outbox import Endpoint, OutboxEvent
 from tests.publishers.kit import FakeBell, FakePublisher, a_runtime, tell
 from worker.jobs import POST, RELAY
-from worker.outbox import number_new, relay
+from worker.outbox import number_new, relay, relaying
 from worker.ports import Outgoing
 from worker.rings import list_rings
 
 OUTBOX = OutboxEvent.__table__
+
+
+def until_somebody_waits_for_a_lock(db: Engine) -> None:
+    end = time.monotonic() + 10
+    with db.connect() as looking:
+        while not looking.execute(
+            text(
+                "SELECT 1 FROM pg_stat_activity"
+                " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+        ).first():
+            assert time.monotonic() < end
+            looking.rollback()
 
 
 def first_deliveries(publisher: FakePublisher) -> dict[str, list[int]]:
@@ -197,6 +211,22 @@ def test_what_another_relay_numbered_meanwhile_is_published_too(db: Engine) -> N
     relay(a_runtime(db, publisher=publisher))
 
     assert [outgoing.subject for outgoing in publisher.seen] == ["bot/a", "bot/late"]
+
+
+def test_what_is_numbered_while_a_relay_ends_is_published(db: Engine) -> None:
+    publisher = FakePublisher()
+    rt = a_runtime(db, publisher=publisher)
+
+    with ThreadPoolExecutor(1) as pool:
+        with db.begin() as tx:
+            assert relaying._take_batch(tx, holder="about to end") == []
+            tell(db, "bot/a")
+            other = pool.submit(relay, rt)
+            until_somebody_waits_for_a_lock(db)
+        outcome = other.result(10)
+
+    assert outcome.published == 1
+    assert len(publisher.seen) == 1
 
 
 def test_without_a_publisher_events_are_numbered_and_endpoints_rung_for(db: Engine) -> None:
