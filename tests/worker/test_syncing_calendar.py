@@ -12,7 +12,7 @@ from models.sealing import Vault
 from models.tables.calendars import Calendar
 from models.tables.due import table_of
 from models.tables.slots import Slot
-from tests.builders import NOON, a_calendar, an_event
+from tests.builders import NOON, a_calendar, a_found, an_event
 from tests.worker.world import CALENDARS, World, real_now
 from worker import jobs
 from worker.calendars import mark_deleted, set_status
@@ -290,6 +290,24 @@ def test_a_reconnected_calendar_is_listed_fully(world: World, anna: UUID) -> Non
     assert sorted(world.titles()) == ["e1", "e3"]
     assert [at for _, at in world.live()] == [NOON, LATER]
     assert world.told("calendar.") == ["calendar.needs_reauth", "calendar.connected"]
+
+
+def test_a_bot_called_for_while_authorisation_was_lost_is_made_once_it_is_back(world: World) -> None:
+    anna = a_calendar(world.db)
+    world.source.lose("cal-anna")
+    world.notify(kind="calendar.update")
+    world.look_at(anna)
+    world.put()
+    world.store(a_found())
+    world.reconcile_all()
+    assert world.live() == []
+
+    world.source.put_calendar("cal-anna", email="anna@example.com")
+    world.notify(kind="calendar.update")
+    world.look_at(anna)
+    world.reconcile_all()
+
+    assert [at for _, at in world.live()] == [NOON]
 
 
 def test_a_reconnected_calendar_has_the_bots_that_vanished_looked_at(world: World) -> None:

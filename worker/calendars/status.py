@@ -10,14 +10,17 @@ from sqlalchemy import RowMapping, Select, func, select, update
 
 from models.db import Tx
 from models.domain.emitted import Emitted, Type, differences, subject_of
+from models.tables import due
 from models.tables.calendars import Calendar
 from models.tables.due import table_of
 from models.tables.events import CalendarEvent
+from models.tables.slots import Slot, Want
 from worker.outbox import emit
 from worker.views import calendar_view, load_calendars
 
 CALENDARS = table_of(Calendar)
 EVENTS = table_of(CalendarEvent)
+WANTS = table_of(Want)
 
 #: Fields that change by themselves and are no news.
 _NO_NEWS = frozenset({"updated_at", "last_synced_at", "oldest_pending_at"})
@@ -49,6 +52,8 @@ def set_status(
     if seen is None or not _wanted(seen, status, reason, email, platform):
         return False
     lock_upcoming(tx, [calendar_id], now=now)
+    if status == "connected":
+        _ask_for_held(tx, calendar_id)
     row = lock_calendar(tx, calendar_id)
     if row is None:
         return False
@@ -79,6 +84,13 @@ def set_status(
             ],
         )
     return has_changed
+
+
+def _ask_for_held(tx: Tx, calendar_id: UUID) -> None:
+    """Have bots looked at that could not be cared for while nobody could be asked for them."""
+    wanting = select(WANTS.c.slot_id).join(EVENTS, EVENTS.c.id == WANTS.c.event_id)
+    of_calendar = wanting.where(EVENTS.c.calendar_id == calendar_id).distinct()
+    due.ask(tx, Slot, tx.execute(of_calendar).scalars())
 
 
 def _wanted(
