@@ -261,6 +261,17 @@ def test_bots_may_follow_a_move_by_themselves(sandbox: Sandbox) -> None:
     assert moved["bots"][0]["start_time"] == sandbox.live_bots()[0]["join_at"] == moved["start_time"]
 
 
+def test_a_shared_bot_does_not_follow_one_of_its_events(sandbox: Sandbox) -> None:
+    sandbox.patch("/_emulator/switches", {"auto_reschedule": True})
+    event, other = sandbox.an_event(), sandbox.an_event()
+    for each in (event, other):
+        sandbox.schedule(each["id"], key="shared")
+
+    sandbox.patch(f"/_emulator/events/{event['id']}", {"start": iso(NOW + timedelta(hours=5))})
+
+    assert [bot["join_at"] for bot in sandbox.live_bots()] == [other["start_time"]]
+
+
 @pytest.mark.parametrize("maps", [True, False])
 def test_a_cancelled_event_loses_its_bot_and_may_count_as_deleted(sandbox: Sandbox, maps: bool) -> None:
     sandbox.patch("/_emulator/switches", {"cancelled_maps_to_is_deleted": maps})

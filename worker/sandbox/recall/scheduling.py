@@ -87,9 +87,9 @@ def drop_references(ws: Workspace, bot: BotRecord) -> None:
 
 
 def follow(ws: Workspace, event: EventRecord) -> None:
-    """Move the event's bot to the event's time, for the switch `auto_reschedule`."""
+    """Move the event's bot to the event's time, for the switch `auto_reschedule`; a shared one stays."""
     bot = own_future_bot(ws, event)
-    if bot is not None and event.meeting_url is not None:
+    if bot is not None and bot.event_ids == [event.id] and event.meeting_url is not None:
         bots.move(ws, bot, join_at=event.start, meeting_url=event.meeting_url)
         _attach(ws, event, bot, event.start, event.meeting_url)
 

@@ -31,7 +31,8 @@ class Switches:
     # Scheduling
     schedule_bumps_updated_at: bool = False  # our own POST/DELETE …/bot/ changes the event's updated_at
     schedule_sends_sync_events: bool = False  # … and announces it with calendar.sync_events
-    # bots follow a moved event by themselves (a sample README says so, the guide denies it)
+    # bots follow a moved event by themselves (a sample README says so, the guide denies it), but none
+    # that another event has booked too: nobody says that one event may take it from the other
     auto_reschedule: bool = False
     # same key, other time or link: the same bot moves; False: a new bot replaces it
     adopt_stable_keys: bool = True
