@@ -19,6 +19,9 @@ from worker.errors import TryLater
 
 SLOTS = table_of(Slot)
 
+#: In which order bots are cared for.
+SOONEST = (SLOTS.c.start_at,)
+
 #: How many slots that failed are tried again when one of them went through.
 PULLED = 3
 #: How long the call of each slot ahead takes, if nobody knows better.

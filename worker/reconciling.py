@@ -26,7 +26,7 @@ from models.tables.slots import Slot
 from models.tables.trail import TrailEntry
 from worker import jobs, metrics
 from worker.errors import AlreadyGone, Refused, TooLate, TryLater
-from worker.lining_up import give_way, join_line, leave_line, pull_forward
+from worker.lining_up import SOONEST, give_way, join_line, leave_line, pull_forward
 from worker.ports import BotProvider
 from worker.recording import (
     Change,
@@ -89,7 +89,7 @@ def reconcile(rt: Runtime) -> Outcome:
         cap = ahead - NEAR if ahead > SOON else min(ahead - NEAR, rt.settings.reconcile_near)
         return max(LONGEST_NEAR_WAIT, cap)
 
-    outcome = take_turn(rt, Slot, None, work, first=(SLOTS.c.start_at,), longest_wait=longest_wait)
+    outcome = take_turn(rt, Slot, None, work, first=SOONEST, longest_wait=longest_wait)
     if outcome is Outcome.FINISHED and has_failed:
         for slot_id in pull_forward(rt.db):
             rt.bell.ring(jobs.RECONCILE, str(slot_id))

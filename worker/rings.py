@@ -24,7 +24,7 @@ from models.tables.outbox import Endpoint
 from models.tables.slots import Slot
 from worker import jobs, outbox
 from worker.runtime import Runtime
-from worker.syncing import IS_PLAIN
+from worker.syncing import IS_OWN, IS_PLAIN
 
 #: A job and the row it is about, if it is about one.
 Ring = tuple[str, str | None]
@@ -49,7 +49,7 @@ def _everything_waiting(*, has_publisher: bool) -> Select[Any]:
     parts = (
         _once(jobs.SYNC_WORKSPACE, _any(sources, due.is_due(sources))),
         _once(jobs.SYNC_WORKSPACE, _any(calendars, due.is_due(calendars), IS_PLAIN)),
-        _each(jobs.SYNC_CALENDAR, calendars, calendars.c.due_at, ~IS_PLAIN, most=MOST_CALENDARS),
+        _each(jobs.SYNC_CALENDAR, calendars, calendars.c.due_at, IS_OWN, most=MOST_CALENDARS),
         _each(jobs.RECONCILE, slots, slots.c.start_at),
         _each(jobs.POST, endpoints, endpoints.c.due_at),
         _ring(duties.c.name, at=duties.c.due_at).where(due.is_due(duties)),

@@ -6,6 +6,7 @@ One process at a time does this, under a lease in the database; every worker sta
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import threading
@@ -17,18 +18,19 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import Interval, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.db import Tx
 from models.domain.rules import Reason
-from models.tables import due
+from models.tables import due, leases
 from models.tables.base import Due
 from models.tables.calendars import Calendar
 from models.tables.due import table_of
 from models.tables.events import CalendarEvent, QuarantinedEvent
 from models.tables.inbox import Delivery
-from models.tables.installation import Duty, Heartbeat, Lease, Source
+from models.tables.installation import Duty, Heartbeat, Source
 from models.tables.outbox import Endpoint
 from models.tables.slots import ProviderBot, Slot, Want
 from models.tables.trail import SyncRun, TrailEntry
@@ -50,8 +52,8 @@ EVENTS = table_of(CalendarEvent)
 SLOTS = table_of(Slot)
 SOURCES = table_of(Source)
 BOTS = table_of(ProviderBot)
-LEASES = table_of(Lease)
 
+DUTY = "upkeep"
 TICK = timedelta(milliseconds=500)
 LEASE = timedelta(seconds=10)
 #: The same ring is not repeated sooner: the job may be waiting in the broker already.
@@ -104,7 +106,7 @@ class Upkeep:
         """Do what is due now, if the duty is ours; False when somebody else has it."""
         with self.rt.db.begin() as tx:
             _beat(tx, self.name)
-            if not _hold(tx, self.name):
+            if not leases.hold(tx, DUTY, holder=self.name, lease=LEASE):
                 return False
             rings = list_rings(tx, self.rt)
         for job, row_id in rings:
@@ -270,9 +272,7 @@ class Upkeep:
     def _release(self) -> None:
         try:
             with self.rt.db.begin() as tx:
-                tx.execute(
-                    delete(LEASES).where(LEASES.c.name == "upkeep", LEASES.c.holder == self.name)
-                )
+                leases.leave(tx, DUTY, holder=self.name)
                 tx.execute(delete(Heartbeat).where(Heartbeat.worker == self.name))
         except SQLAlchemyError:
             log.debug("upkeep_not_released")
@@ -289,22 +289,13 @@ def exists_meeting_before(tx: Tx, instant: datetime, *, now: datetime) -> bool:
 
 
 def _beat(tx: Tx, name: str) -> None:
-    tx.execute(
+    tx.execute(_beating(), {"worker": name})
+
+
+@functools.cache
+def _beating() -> Insert:
+    return (
         upsert(Heartbeat)
-        .values(worker=name)
+        .values(worker=bindparam("worker"))
         .on_conflict_do_update(index_elements=["worker"], set_={"seen_at": func.clock_timestamp()})
     )
-
-
-def _hold(tx: Tx, name: str) -> bool:
-    held = tx.execute(
-        upsert(LEASES)
-        .values(name="upkeep", holder=name, lease_until=func.clock_timestamp() + LEASE)
-        .on_conflict_do_update(
-            index_elements=["name"],
-            set_={"holder": name, "lease_until": func.clock_timestamp() + LEASE},
-            where=or_(LEASES.c.holder == name, LEASES.c.lease_until < func.clock_timestamp()),
-        )
-        .returning(LEASES.c.holder)
-    )
-    return held.first() is not None

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Interval,
     Table,
     Update,
+    UpdateBase,
     and_,
     bindparam,
     case,
@@ -100,26 +101,12 @@ def claim(
     """
     Take a due row, the one named or the first in order; None when there is none to take.
 
-    A row whose last five runs never reported back is parked instead of run a sixth time.
+    A row whose last five runs never reported back is parked instead of run a sixth time. *only* and
+    *first* are remembered with the statement: let them be constants.
     """
-    table = table_of(row)
-    key = key_of(table)
-    candidates = select(key).where(is_due(table), table.c.crashes < MOST_CRASHES)
-    if row_id is not None:
-        candidates = candidates.where(key == row_id)
-    if only is not None:
-        candidates = candidates.where(only)
-    candidates = candidates.order_by(*first, table.c.due_at).limit(1).with_for_update(skip_locked=True)
-    taken = tx.execute(
-        update(table)
-        .where(key == candidates.scalar_subquery())
-        .values(
-            lease_until=func.clock_timestamp() + lease,
-            fence=table.c.fence + 1,
-            crashes=table.c.crashes + 1,
-        )
-        .returning(key, table.c.fence, table.c.wanted, table.c.tries)
-    ).one_or_none()
+    statement = _claiming(table_of(row), is_named=row_id is not None, only=only, first=tuple(first))
+    named = {} if row_id is None else {"row_id": row_id}
+    taken = tx.execute(statement, {**named, "lease": lease}).one_or_none()
     return None if taken is None else Claim(taken[0], taken[1], taken[2], taken[3])
 
 
@@ -168,26 +155,7 @@ def park(tx: Tx, row: type[Due], claimed: Claim, *, error: str) -> bool:
 
 def park_crashed(tx: Tx, row: type[Due]) -> Sequence[Any]:
     """Park every row whose last runs all died without a word; the keys of those parked are returned."""
-    table = table_of(row)
-    return (
-        tx.execute(
-            update(table)
-            .where(is_due(table), table.c.crashes >= MOST_CRASHES)
-            .values(
-                parked_at=func.now(),
-                lease_until=None,
-                last_error=func.concat(
-                    bindparam(
-                        "words", f"{MOST_CRASHES} runs in a row died without reporting; last error: "
-                    ),
-                    func.coalesce(table.c.last_error, literal_column("'none'")),
-                ),
-            )
-            .returning(key_of(table))
-        )
-        .scalars()
-        .all()
-    )
+    return tx.execute(_parking_crashed(table_of(row))).scalars().all()
 
 
 def list_due(
@@ -223,6 +191,33 @@ def _asking(table: Table, *, now: bool) -> Update:
     if now:
         values |= {"tries": 0, "crashes": 0, "parked_at": None}
     return update(table).where(key.in_(select(locked.c[key.name]))).values(values)
+
+
+@functools.cache
+def _claiming(
+    table: Table,
+    *,
+    is_named: bool,
+    only: ColumnElement[bool] | None,
+    first: tuple[ColumnElement[Any], ...],
+) -> UpdateBase:
+    key = key_of(table)
+    candidates = select(key).where(is_due(table), table.c.crashes < MOST_CRASHES)
+    if is_named:
+        candidates = candidates.where(key == bindparam("row_id"))
+    if only is not None:
+        candidates = candidates.where(only)
+    candidates = candidates.order_by(*first, table.c.due_at).limit(1).with_for_update(skip_locked=True)
+    return (
+        update(table)
+        .where(key == candidates.scalar_subquery())
+        .values(
+            lease_until=func.clock_timestamp() + bindparam("lease", type_=Interval),
+            fence=table.c.fence + 1,
+            crashes=table.c.crashes + 1,
+        )
+        .returning(key, table.c.fence, table.c.wanted, table.c.tries)
+    )
 
 
 @functools.cache
@@ -268,6 +263,22 @@ def _parking(table: Table) -> Update:
         last_error=bindparam("error"),
         due_at=func.now(),
         parked_at=case((is_asked_again, None), else_=func.now()),
+    )
+
+
+@functools.cache
+def _parking_crashed(table: Table) -> UpdateBase:
+    words = f"{MOST_CRASHES} runs in a row died without reporting; last error: "
+    last = func.coalesce(table.c.last_error, literal_column("'none'"))
+    return (
+        update(table)
+        .where(is_due(table), table.c.crashes >= MOST_CRASHES)
+        .values(
+            parked_at=func.now(),
+            lease_until=None,
+            last_error=func.concat(bindparam("words", words), last),
+        )
+        .returning(key_of(table))
     )
 
 

@@ -119,6 +119,7 @@ class Scheduler:
         self._running: list[Turn] = []
         self._doomed: list[Turn] = []
         self._tick_turn: Turn | None = None
+        self._tick_at: datetime | None = None
         self._leader = self._ticks_asked = 0
         self._lost_claims: dict[tuple[str, str], datetime] = {}
         self._crash_after_commits: int | None = None
@@ -153,7 +154,14 @@ class Scheduler:
             self.last_fault_at = max(self.last_fault_at, self.now())
             self.fault_counts[found] += 1
             self.note(f"FAULT {kind}: {found}")
+            self.rouse()
         return found
+
+    def rouse(self) -> None:
+        """Have upkeep look soon: in truth it looks twice a second, here only when there may be something."""
+        soonest_s, _ = self._between_ticks()
+        if self._tick_at is not None and self._tick_at > self.now() + timedelta(seconds=2 * soonest_s):
+            self._tick_after(self.decisions.between("tick", *self._between_ticks()))
 
     def check_alive(self) -> None:
         turn = self.stage.current
@@ -298,6 +306,7 @@ class Scheduler:
 
     def _tick(self) -> None:
         """Let the worker that keeps up do so; if it hangs, another one tries."""
+        self._tick_at = None
         number = self._leader
         turn = self._begin("upkeep", lambda: self._keep_up(number), number)
         if turn.is_over:
@@ -308,6 +317,7 @@ class Scheduler:
 
     def _tick_after(self, seconds: float) -> None:
         """Tick then, unless another tick was asked for meanwhile."""
+        self._tick_at = self.now() + timedelta(seconds=seconds)
         self._ticks_asked += 1
         asked = self._ticks_asked
         self.after(seconds, lambda: self._tick() if asked == self._ticks_asked else None)
@@ -337,12 +347,14 @@ class Scheduler:
             return
         with self.database.engine.begin() as tx:
             at = tx.execute(text(_NEXT_DUE)).scalar_one()
-        # Rings mostly arrive; often enough is as often as a lost one may be waited for.
-        shortest_s, longest_s = (0.5, 2.5) if self._crash_after_commits is not None else (3, 15)
-        soonest = self.now() + timedelta(seconds=self.decisions.between("tick", shortest_s, longest_s))
+        soonest = self.now() + timedelta(seconds=self.decisions.between("tick", *self._between_ticks()))
         latest = self.now() + self.idle
         wanted_at = latest if at is None else min(max(at, soonest), latest)
         self._tick_after((wanted_at - self.now()).total_seconds() + 0.001)
+
+    def _between_ticks(self) -> tuple[float, float]:
+        # Rings mostly arrive; often enough is as often as a lost one may be waited for.
+        return (0.5, 2.5) if self._crash_after_commits is not None else (3.0, 15.0)
 
     def _a_worker(self, number: int) -> Worker:
         return Worker(number, Upkeep(self.rt, name=f"worker {number}"))

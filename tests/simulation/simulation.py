@@ -36,7 +36,7 @@ CONVERGED_WITHIN = timedelta(minutes=66)
 #: An endpoint that failed is asked again after up to a day (contract, section 5).
 POSTED_WITHIN = timedelta(days=4)
 #: Days in which nothing happens are all alike: upkeep looks at most so often between two edits.
-MOST_LOOKS = 3
+MOST_LOOKS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,7 @@ class Simulation(Scheduler):
                     self._run_for(edit.pause_s)
                     self.note(str(edit))
                     self.author.make(edit)
+                    self.rouse()
                 self._run_for(self.decisions.between("last pause", 0, 120))
                 converged_after = self._settle()
                 self._look_twice()

@@ -42,6 +42,7 @@ def watched(sim: Scheduler) -> Iterator[None]:
             turn = sim.stage.current
             if is_done and turn is not None:
                 turn.served.append((row.__name__, str(claimed.id)))
+            sim.rouse()
             return is_done
 
         return seen

@@ -12,14 +12,13 @@ from typing import Any
 from uuid import uuid4
 
 import structlog
-from sqlalchemy import Interval, RowMapping, Select, Table, and_, bindparam, func, or_, select, update
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import Interval, RowMapping, Select, Table, and_, bindparam, func, select, update
 from sqlalchemy.sql import ColumnElement
 
 from models.db import Tx
 from models.domain.backoff import next_try
+from models.tables import leases
 from models.tables.due import table_of
-from models.tables.installation import Lease
 from models.tables.outbox import OutboxEvent
 from worker.errors import TryLater
 from worker.jobs import RELAY
@@ -31,7 +30,6 @@ from worker.runtime import Runtime
 log = structlog.get_logger(__name__)
 
 _OUTBOX = table_of(OutboxEvent)
-_LEASES = table_of(Lease)
 
 PUBLISHED_AT_ONCE = 200
 #: A dead relay stops publishing for this long; longer than one batch takes (5 s and a commit).
@@ -70,7 +68,7 @@ def relay(rt: Runtime) -> RelayOutcome:
         outcome = _publish_all(rt, rt.publisher, holder=holder, numbered=numbered)
     except BaseException:
         with rt.db.begin() as tx:
-            _leave_duty(tx, holder=holder)
+            leases.leave(tx, RELAY, holder=holder)
         raise
     if outcome.published or outcome.refused:
         log.info("outbox_relayed", published=outcome.published, refused=outcome.refused)
@@ -103,7 +101,7 @@ def _publish_all(rt: Runtime, publisher: Publisher, *, holder: str, numbered: in
         except TryLater as later:
             log.warning("broker_unreachable", error=str(later))
             with rt.db.begin() as tx:
-                _leave_duty(tx, holder=holder)
+                leases.leave(tx, RELAY, holder=holder)
             return RelayOutcome(numbered, published, refused, unreachable=str(later))
         with rt.db.begin() as tx:
             failed = _mark(tx, batch, verdicts, chance=rt.chance())
@@ -112,7 +110,7 @@ def _publish_all(rt: Runtime, publisher: Publisher, *, holder: str, numbered: in
             batch = _take_batch(tx, holder=holder)
     if batch:
         with rt.db.begin() as tx:
-            _leave_duty(tx, holder=holder)
+            leases.leave(tx, RELAY, holder=holder)
         rt.bell.ring(RELAY)
     return RelayOutcome(numbered, published, refused, is_busy=batch is None)
 
@@ -124,11 +122,11 @@ def _take_batch(tx: Tx, *, holder: str) -> Sequence[RowMapping] | None:
     Whoever numbers events meanwhile finds us busy before we look, and then we see his events; or waits
     for this transaction to end, and then the duty is free.
     """
-    if not _take_duty(tx, holder=holder):
+    if not leases.hold(tx, RELAY, holder=holder, lease=RELAY_LEASE):
         return None
     batch = tx.execute(_next_batch()).mappings().all()
     if not batch:
-        _leave_duty(tx, holder=holder)
+        leases.leave(tx, RELAY, holder=holder)
     return batch
 
 
@@ -184,25 +182,6 @@ def _mark(tx: Tx, batch: Sequence[RowMapping], verdicts: Sequence[str | None], *
         reasons = Counter(reason for _, reason in judged if reason is not None)
         log.warning("publishing_refused", reasons=dict(reasons))
     return len(refused)
-
-
-def _take_duty(tx: Tx, *, holder: str) -> bool:
-    until = func.clock_timestamp() + RELAY_LEASE
-    taken = (
-        upsert(_LEASES)
-        .values(name=RELAY, holder=holder, lease_until=until)
-        .on_conflict_do_update(
-            index_elements=["name"],
-            set_={"holder": holder, "lease_until": until},
-            where=or_(_LEASES.c.holder == holder, _LEASES.c.lease_until < func.clock_timestamp()),
-        )
-        .returning(_LEASES.c.holder)
-    )
-    return tx.execute(taken).first() is not None
-
-
-def _leave_duty(tx: Tx, *, holder: str) -> None:
-    tx.execute(_LEASES.delete().where(_LEASES.c.name == RELAY, _LEASES.c.holder == holder))
 
 
 def _outgoing(row: RowMapping, base_url: str) -> Outgoing:

@@ -23,7 +23,7 @@ from worker.storing import Looked, next_fetch, remove_missing, store_page
 from worker.syncing.runs import (
     CALENDARS,
     DELIVERIES,
-    IS_PLAIN,
+    IS_OWN,
     RECALL,
     RUNS,
     Listing,
@@ -54,7 +54,7 @@ def sync_calendar(rt: Runtime, calendar_id: UUID) -> Outcome:
         Calendar,
         calendar_id,
         lambda claimed: _sync_one(rt, source, claimed, calendar_id),
-        only=~IS_PLAIN,
+        only=IS_OWN,
     )
     if outcome is Outcome.FINISHED:
         rt.bell.ring(jobs.RELAY)

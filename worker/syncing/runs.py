@@ -30,6 +30,8 @@ IS_PLAIN = and_(
     CALENDARS.c.needs_full.is_(False),
     CALENDARS.c.deleted_at.is_(None),
 )
+#: All others have a look of their own: a check, a complete listing.
+IS_OWN = ~IS_PLAIN
 
 
 @dataclass(slots=True)

@@ -32,6 +32,7 @@ from worker.storing import Looked, next_fetch, store_page
 from worker.syncing.runs import (
     CALENDARS,
     DELIVERIES,
+    IS_OWN,
     IS_PLAIN,
     RECALL,
     RUNS,
@@ -108,7 +109,7 @@ def _ask_for_due_calendars(tx: Tx) -> list[UUID]:
         pending = select(SOURCES.c.is_pending).where(SOURCES.c.name == RECALL)
         if not tx.execute(pending).scalar_one():
             due.ask(tx, Source, [RECALL])
-    apart = select(CALENDARS.c.id).where(~IS_PLAIN, due.is_due(CALENDARS)).limit(50)
+    apart = select(CALENDARS.c.id).where(IS_OWN, due.is_due(CALENDARS)).limit(50)
     return list(tx.execute(apart).scalars())
 
 
