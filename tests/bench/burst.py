@@ -105,7 +105,7 @@ def _burst(
         "list calls / (changed events / 100)": lists / (len(events) / 100),
         "bot calls / moved bots": stage.calls("calendar_events_bot_create") / calendars,
         "calls refused by the provider (429)": float(stage.refused()),
-        "bots right at rest": 1.0,
+        "bots right at rest": float(is_right()),
         "seconds from the last notification to all right": took,
         "memory MB": stage.rss_mb(),
         "limits": float(limited),

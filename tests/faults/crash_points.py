@@ -27,8 +27,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.faults.crashing import MODES, RECEIVER, WORKER, Stage, Trouble, a_stage
+from tests.faults.crashing import MODES, Stage, a_stage
 from tests.faults.crashing_story import CHAPTERS
+from tests.faults.dying import RECEIVER, WORKER, Trouble
 from tests.faults.servers import Postgres
 
 AMQP_URL = os.environ.get("PUNCTUAL_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672//")

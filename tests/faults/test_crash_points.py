@@ -12,7 +12,9 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.faults.crash_points import Asked, plan, plan_pairs, run
-from tests.faults.crashing import MODES, RECEIVER, WORKER, Trouble, check_in_order, doubles_in
+from tests.faults.crashing import MODES
+from tests.faults.dying import RECEIVER, WORKER, Trouble
+from tests.faults.verdicts import check_in_order, doubles_in
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 PASSED = {
