@@ -48,7 +48,7 @@ _NEXT_DUE = (
     + """
     SELECT now() FROM calendar_events WHERE unsettled
     UNION ALL SELECT CASE WHEN tries = 0 THEN now() ELSE received_at + interval '2 minutes' END
-        FROM deliveries WHERE state = 'stored'
+        FROM deliveries WHERE state = 'stored' AND received_at > now() - interval '5 minutes'
     UNION ALL SELECT coalesce(publish_after, now()) FROM outbox WHERE published_at IS NULL
     UNION ALL SELECT min(end_at) FROM calendar_events WHERE is_wanted AND end_at > now()
     ) AS waiting"""

@@ -186,11 +186,20 @@ class Simulation(Scheduler):
         while self.now() - began_at < CONVERGED_WITHIN:
             self._run_for(15)
             self._revive_crashed()
-            if self.invariants.unrest() is None and self.author.amiss(self.now()) is None:
+            if self._amiss() is None:
                 return self.now() - began_at
-        words = self.author.amiss(self.now())
-        self.violated(f"I1 an hour after the last fault: {words or self.invariants.unrest()}")
+        self.violated(f"I1 an hour after the last fault: {self._amiss()}")
         raise AssertionError
+
+    def _amiss(self) -> str | None:
+        """Say what is not as it should be, bots first."""
+        return (
+            self.author.amiss(self.now())
+            or self.invariants.unrest()
+            or self.invariants.odd_event()
+            or self.invariants.odd_word()
+            or next((f"{turn.name} is under way" for turn in self._running), None)
+        )
 
     def _look_twice(self) -> None:
         """I5: a complete look at everything, when nothing has changed, changes and says nothing."""
