@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import structlog
 from sqlalchemy import func, insert, select, update
@@ -26,6 +26,7 @@ from models.tables.slots import Slot
 from models.tables.trail import TrailEntry
 from worker import jobs, metrics
 from worker.errors import AlreadyGone, Refused, TooLate, TryLater
+from worker.intending import clear_intent, is_repeat, key_of_step, write_intent
 from worker.lining_up import SOONEST, give_way, join_line, leave_line, pull_forward
 from worker.ports import BotProvider
 from worker.recording import (
@@ -171,9 +172,9 @@ class _Run:
     def _may_repeat(self, situation: Situation, now: datetime) -> bool:
         """Say whether the key still stands for what is to do; not for ever: it may remember an error."""
         step = self.bots.next_step(situation.seat, situation.standing, now=now)
-        is_repeat = step is not None and step.name == situation.slot["op"]
+        is_same = step is not None and is_repeat(situation.slot, step)
         is_fresh = now - situation.slot["op_at"] < KEY_LIFE and self.claimed.tries < MOST_REPEATS
-        return is_repeat and is_fresh
+        return is_same and is_fresh
 
     def _look(self, situation: Situation, now: datetime) -> None:
         with self.rt.db.begin() as tx:
@@ -187,7 +188,7 @@ class _Run:
                 found = Standing(attached=rest)
             # A list may lag: while the key stands, what it does not show is asked for under that key.
             if found.bot_id is not None or not self._may_repeat(situation, now):
-                _clear_intent(tx, self.slot_id)
+                clear_intent(tx, self.slot_id)
             record_standing(tx, situation, found, fetch=fetch, change=Change.SEEN)
             _leave_trail(tx, self.slot_id, "observed", bot_id=found.bot_id, state=str(found.state))
 
@@ -196,7 +197,9 @@ class _Run:
         try:
             standing = self.bots.carry_out(step, key=key)
         except TryLater as later:
-            self._note(step, "try later", later, is_definite=later.is_definite)
+            # That a repeat did nothing says nothing of the first try.
+            is_definite = later.is_definite and not is_repeat(situation.slot, step)
+            self._note(step, "try later", later, is_definite=is_definite)
             raise
         except TooLate as late:
             self._note(step, "too late", late)
@@ -215,22 +218,13 @@ class _Run:
     def _intend(self, situation: Situation, step: Step) -> UUID:
         """Commit what we are about to do; a repeat of it gets the key it had."""
         slot = situation.slot
-        is_repeat = slot["op"] == step.name and slot["op_key"] is not None
-        key: UUID = (
-            slot["op_key"]
-            if is_repeat
-            else uuid5(self.slot_id, f"{self.claimed.wanted}:{step.name}:{slot['op_round']}")
-        )
+        key = key_of_step(slot, step, ask=self.claimed.wanted)
         with self.rt.db.begin() as tx:
             lock_carriers(tx, situation, step)
             still_mine(tx, Slot, self.claimed)
             give_way(tx, slot)
-            if not is_repeat:
-                tx.execute(
-                    update(SLOTS)
-                    .where(SLOTS.c.id == self.slot_id)
-                    .values(op=step.name, op_key=key, op_at=self.rt.now())
-                )
+            if not is_repeat(slot, step):
+                write_intent(tx, self.slot_id, step, key=key, now=self.rt.now())
             if step.operation is Operation.ATTACH:
                 # Should its want go away while the answer is in doubt, this slot still knows of it.
                 mark_attached(tx, self.slot_id, step)
@@ -243,7 +237,7 @@ class _Run:
         with self.rt.db.begin() as tx:
             still_mine(tx, Slot, self.claimed)
             if is_definite:
-                _clear_intent(tx, self.slot_id)
+                clear_intent(tx, self.slot_id)
             answer = f"{outcome}: {reason}"
             _leave_trail(tx, self.slot_id, "answered", operation=str(step.operation), answer=answer)
 
@@ -252,7 +246,7 @@ class _Run:
             lock_carriers(tx, situation, step)
             still_mine(tx, Slot, self.claimed)
             fetch = next_fetch(tx)
-            _clear_intent(tx, self.slot_id)
+            clear_intent(tx, self.slot_id)
             _leave_trail(
                 tx,
                 self.slot_id,
@@ -371,14 +365,6 @@ def _closing(situation: Situation) -> dict[str, object]:
         closing |= {"bot_state": str(BotState.CANCELLED), "bot_state_at": func.now()}
         closing |= {"bot_id": None, "updated_at": func.now()}
     return closing
-
-
-def _clear_intent(tx: Tx, slot_id: UUID) -> None:
-    tx.execute(
-        update(SLOTS)
-        .where(SLOTS.c.id == slot_id)
-        .values(op=None, op_key=None, op_at=None, op_round=SLOTS.c.op_round + 1)
-    )
 
 
 def _bury_event(tx: Tx, rt: Runtime, step: Step) -> None:

@@ -52,6 +52,8 @@ class Provider(httpx.BaseTransport):
         self.acked: dict[str, datetime] = {}
         self._receiver = receiver
         self._out_until: datetime | None = None
+        #: Requests of callers that have given up; they arrive later.
+        self.ghosts = 0
 
     def fail_for(self, span: timedelta) -> None:
         """Have every call fail for a while."""
@@ -89,8 +91,10 @@ class Provider(httpx.BaseTransport):
                 raise httpx.ConnectError("refused")
             case "ghost":
                 # It arrives when nobody waits for the answer any more.
+                self.ghosts += 1
                 sim.after(
-                    READ_TIMEOUT_S + sim.decisions.between("ghost", 0, 90), lambda: self._serve(request)
+                    READ_TIMEOUT_S + sim.decisions.between("ghost", 0, 90),
+                    lambda: self._serve_ghost(request),
                 )
                 sim.wait(READ_TIMEOUT_S)
                 raise httpx.ReadTimeout("no answer")
@@ -104,6 +108,10 @@ class Provider(httpx.BaseTransport):
             sim.die()
         sim.wait(sim.decisions.between("latency", 0.005, 0.1))
         return response
+
+    def _serve_ghost(self, request: httpx.Request) -> None:
+        self.ghosts -= 1
+        self._serve(request)
 
     def _spoilt(self, request: httpx.Request, fault: str) -> httpx.Response:
         orders = self.sim.ws.faults.orders

@@ -199,6 +199,7 @@ class Simulation(Scheduler):
             or self.invariants.odd_event()
             or self.invariants.odd_word()
             or next((f"{turn.name} is under way" for turn in self._running), None)
+            or ("a request is on its way" if self.provider.ghosts else None)
         )
 
     def _look_twice(self) -> None:
