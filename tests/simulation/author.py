@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import text
 
@@ -22,6 +22,8 @@ from worker.sandbox.recall.store import BotRecord, CalendarRecord, EventRecord, 
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
+
+_Thing = TypeVar("_Thing")
 
 #: An edit by name, and how often it is chosen.
 KINDS = {
@@ -356,7 +358,7 @@ class Author:
         ]
         return self._pick(living, draw) if living else None
 
-    def _pick(self, things: Sequence, draw: float):  # type: ignore[no-untyped-def,type-arg]  # noqa: ANN202
+    def _pick(self, things: Sequence[_Thing], draw: float) -> _Thing:
         return things[int(draw * len(things))]
 
     def _ahead(self, draw: float) -> datetime:

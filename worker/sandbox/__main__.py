@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     outgoing.configure(
         outgoing.endpoint.with_changes({"url": asked.webhook_url, "secrets": asked.webhook_secret})
     )
-    print(  # noqa: T201 - a command tells where it is
+    print(  # noqa: T201  # a command tells where it is
         f"Sandbox Recall at {base_url}  API key {asked.api_key}  control {base_url}/_emulator/state",
         flush=True,
     )

@@ -32,7 +32,7 @@ def rendered(at: datetime, *, with_z: bool) -> str:
     return text.removesuffix("+00:00") + "Z" if with_z else text
 
 
-def merged(target: object, patch: object) -> Any:  # noqa: ANN401 - any JSON
+def merged(target: object, patch: object) -> Any:  # noqa: ANN401  # any JSON
     """Apply a JSON merge patch (RFC 7396); None removes a key. Neither argument is changed."""
     if not isinstance(patch, Mapping):
         return patch
