@@ -24,7 +24,7 @@ from webhooks.health import health_routes
 from webhooks.metrics import metrics_route
 from webhooks.problems import problem
 from webhooks.receive import RETRY_AFTER_S, Receiver
-from webhooks.reception import Shortcut
+from webhooks.shortcut import Shortcut
 from webhooks.writer import Writer
 from worker.runtime import Runtime
 from worker.settings import signing_key

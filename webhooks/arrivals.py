@@ -3,22 +3,23 @@ Deliveries on their way into the database: the one statement that stores a group
 
 It is one transaction and one round trip: rows `ON CONFLICT DO NOTHING`, the calendars they speak of
 asked for, and listeners woken. Storing the same group again changes nothing.
-Knows nothing of HTTP, threads and event loops.
+Knows nothing of HTTP, and nothing of who waits for it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple
-from uuid import UUID
+from struct import pack
+from typing import NamedTuple
 
 import psycopg
+from psycopg.pq import Format
 from sqlalchemy import Engine
 
+from models.tables.base import new_ids
+from webhooks.line import Line, Row
 from worker import jobs
 
 STATEMENT_TIMEOUT_MS = 2_500
@@ -43,16 +44,16 @@ _SESSION = (
 _ARRIVED = """
 WITH arrived AS (
     SELECT * FROM unnest(
-        string_to_array(%(id)s, E'\x1f')::uuid[], string_to_array(%(message_id)s, E'\x1f'),
-        string_to_array(%(type)s, E'\x1f'), string_to_array(%(ref)s, E'\x1f'), %(body)b::bytea[],
-        string_to_array(%(state)s, E'\x1f'), string_to_array(%(reason)s, E'\x1f'),
-        string_to_array(%(ask)s, E'\x1f'), string_to_array(%(job)s, E'\x1f')
+        string_to_array($3, E'\x1f')::uuid[], string_to_array($4, E'\x1f'),
+        string_to_array($5, E'\x1f'), string_to_array($6, E'\x1f'), $7::bytea[],
+        string_to_array($8, E'\x1f'), string_to_array($9, E'\x1f'),
+        string_to_array($10, E'\x1f'), string_to_array($11, E'\x1f')
     ) AS arrived (id, message_id, type, ref, body, state, reason, ask, job)
 ), placed AS (
     SELECT arrived.*, calendar_id, ask <> '' AND calendar_id IS NULL AS is_unknown
     FROM arrived LEFT JOIN LATERAL (
         SELECT calendars.id AS calendar_id FROM calendars
-        WHERE ask <> '' AND source = %(source)s AND external_id = ref LIMIT 1
+        WHERE ask <> '' AND source = $1::text AND external_id = ref LIMIT 1
     ) AS calendar ON true
 )"""
 _LOCKED = """
@@ -70,7 +71,7 @@ _MEANT = """
 _STORED = """
 , stored AS (
     INSERT INTO deliveries (id, source, message_id, type, ref, body, state, reason)
-    SELECT id, %(source)s, message_id, nullif(type, ''), nullif(ref, ''), body, state,
+    SELECT id, $1::text, message_id, nullif(type, ''), nullif(ref, ''), body, state,
         CASE WHEN is_unknown THEN 'unknown_calendar' ELSE nullif(reason, '') END
     FROM placed{where} ORDER BY message_id
     ON CONFLICT (source, message_id) DO NOTHING
@@ -93,27 +94,23 @@ _ASKED = """
     SELECT pg_notify('punctual', job)::text AS rang FROM (
         SELECT DISTINCT CASE WHEN is_unknown THEN 'take_in' ELSE job END AS job
         FROM judged WHERE is_new AND job <> ''
-    ) AS jobs WHERE %(notify)s
+    ) AS jobs WHERE $2::boolean
 )
 SELECT
-    judged.id,
+    judged.message_id,
     is_new,
     first_body IS NOT NULL AS is_repeat,
     first_body <> body AS differs
 FROM judged LEFT JOIN LATERAL (
     SELECT deliveries.body AS first_body FROM deliveries
-    WHERE source = %(source)s AND deliveries.message_id = judged.message_id LIMIT 1
+    WHERE source = $1::text AND deliveries.message_id = judged.message_id LIMIT 1
 ) AS earlier ON true
 WHERE (SELECT count(rang) FROM rung) >= 0 AND (is_unknown OR NOT is_new)
 """
 #: Rows go in by message id, then calendars are locked by key: two receivers with the same deliveries
-#: cannot deadlock. What is set on a calendar is what `due.ask` sets.
-_STORE_AND_ASK = (
-    _ARRIVED
-    + _STORED.format(where="")
-    + _LOCKED.format(those="touched", unless="")
-    + _ASKED.format(those="locked")
-).encode()
+#: cannot deadlock. The update walks the key's index, for which the array is sorted. What is set on a
+#: calendar is what `due.ask` sets.
+_STORE_AND_ASK = _ARRIVED + _STORED.format(where="") + _ASKED.format(those="touched")
 #: When somebody sits on a calendar's row: store and ask what can be, and leave the rest to come again.
 _STORE_WHAT_IS_FREE = (
     _ARRIVED
@@ -121,7 +118,11 @@ _STORE_WHAT_IS_FREE = (
     + _LOCKED.format(those="meant", unless=" SKIP LOCKED")
     + _STORED.format(where=" WHERE calendar_id IS NULL OR calendar_id IN (SELECT id FROM locked)")
     + _ASKED.format(those="touched")
-).encode()
+)
+_PREPARED = {"store_and_ask": _STORE_AND_ASK, "store_what_is_free": _STORE_WHAT_IS_FREE}
+#: Source, notify, then the columns of `arrived`; bodies as a binary array, whose text would be twice as long.
+_FORMATS = [*[Format.TEXT] * 6, Format.BINARY, *[Format.TEXT] * 4]
+_BYTEA = 17
 
 
 class Ask(StrEnum):
@@ -135,7 +136,6 @@ class Ask(StrEnum):
 class Arrival(NamedTuple):
     """A delivery to be stored; *job* is what to ring for once it is. Empty means none."""
 
-    id: UUID
     message_id: str
     body: bytes
     state: str
@@ -147,58 +147,63 @@ class Arrival(NamedTuple):
 
     def __repr__(self) -> str:
         """Name it without saying what it says."""
-        return f"Arrival({self.id}, {self.message_id!r}, {self.state}, {self.type!r})"
+        return f"Arrival({self.message_id!r}, {self.state}, {self.type!r})"
 
 
 class Stored(NamedTuple):
     """
-    What became of a group besides being new: repeats of a stored id, those of them that say something
-    else, and those left out because their calendar was held by somebody else. *rings* are the jobs
-    that now have something to do.
+    What became of a group besides being new, by message id: repeats of a stored one, those of them
+    that say something else, and those left out because their calendar was held by somebody else.
+    *rings* are the jobs that now have something to do.
     """
 
-    repeated: frozenset[UUID]
-    differing: frozenset[UUID]
-    left_out: frozenset[UUID]
+    repeated: frozenset[str]
+    differing: frozenset[str]
+    left_out: frozenset[str]
     rings: frozenset[str]
 
 
 _SEPARATOR = "\x1f"
-_NONE: frozenset[UUID] = frozenset()
+_NONE: frozenset[str] = frozenset()
 
 
 class Inbox:
     """
     The deliveries of one source, written over one connection that is kept and replaced when it fails.
 
-    Used by one thread; `hang_up` alone may be called from another.
+    Stores one group at a time.
     """
 
     def __init__(self, engine: Engine, *, source: str, notify: bool) -> None:
         self._engine = engine
-        self._source = source
-        self._notify = notify
-        self._connection: psycopg.Connection[Any] | None = None
-        self._line: socket.socket | None = None
+        self._head = [source.encode(), b"t" if notify else b"f"]
+        self._line: Line | None = None
 
-    def open(self) -> None:
+    async def open(self) -> Line:
         """Connect now rather than with the first group. Raises as `store` does."""
-        self._connect()
+        if self._line is None:
+            self._line = await Line.open(self._engine, session=_SESSION, prepared=_PREPARED)
+        return self._line
 
-    def store(self, arrivals: Sequence[Arrival]) -> Stored:
+    async def store(self, arrivals: Sequence[Arrival]) -> Stored:
         """
         Commit the arrivals, no two of which may have the same message id. Safe to repeat.
 
-        Raises psycopg.Error or SQLAlchemyError when it is not known to be committed.
+        Raises psycopg.Error, SQLAlchemyError or OSError when it is not known to be committed; the
+        connection is given up then.
         """
-        connection = self._connect()
-        values = self._values(arrivals)
+        line = await self.open()
+        values = [*self._head, *_columns_of(arrivals)]
         is_whole = True
         try:
-            rows = connection.execute(_STORE_AND_ASK, values).fetchall()
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
-            is_whole = False
-            rows = connection.execute(_STORE_WHAT_IS_FREE, values).fetchall()
+            try:
+                rows = await line.run("store_and_ask", values, _FORMATS)
+            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+                is_whole = False
+                rows = await line.run("store_what_is_free", values, _FORMATS)
+        except (psycopg.Error, OSError):
+            self.close()
+            raise
         if not rows:
             return Stored(_NONE, _NONE, _NONE, frozenset({one.job for one in arrivals if one.job}))
         return _told_apart(arrivals, rows, is_whole=is_whole)
@@ -206,72 +211,59 @@ class Inbox:
     def close(self) -> None:
         """Let go of the connection; the next group gets a new one."""
         line, self._line = self._line, None
-        connection, self._connection = self._connection, None
         if line is not None:
-            line.close()
-        if connection is not None:
-            # Not through the pool, which would try to roll back and log that a lost line is lost.
             with contextlib.suppress(psycopg.Error):
-                connection.close()
+                line.close()
 
     def hang_up(self) -> None:
-        """
-        Wake the writing thread from a database that has fallen silent; it will find the line dead.
-
-        The line is a duplicate of the connection's socket: it cannot come to mean another one.
-        """
-        line = self._line
-        if line is not None:
-            with contextlib.suppress(OSError):
-                line.shutdown(socket.SHUT_RDWR)
-
-    def _values(self, arrivals: Sequence[Arrival]) -> dict[str, object]:
-        ids, message_ids, bodies, states, types, refs, reasons, asks, ring_for = zip(
-            *arrivals, strict=True
-        )
-        return {
-            "source": self._source,
-            "notify": self._notify,
-            "id": _SEPARATOR.join([f"{one.int:032x}" for one in ids]),
-            "message_id": _SEPARATOR.join(message_ids),
-            "type": _SEPARATOR.join(types),
-            "ref": _SEPARATOR.join(refs),
-            "body": list(bodies),
-            "state": _SEPARATOR.join(states),
-            "reason": _SEPARATOR.join(reasons),
-            "ask": _SEPARATOR.join(asks),
-            "job": _SEPARATOR.join(ring_for),
-        }
-
-    def _connect(self) -> psycopg.Connection[Any]:
-        if self._connection is not None:
-            return self._connection
-        held = self._engine.raw_connection()
-        connection = held.driver_connection
-        assert isinstance(connection, psycopg.Connection)
-        # Out of the pool: it is kept for good, and its session is ours alone.
-        held.detach()
-        self._connection = connection
-        self._line = socket.socket(fileno=os.dup(connection.fileno()))
-        connection.autocommit = True
-        connection.execute(_SESSION)
-        connection.prepare_threshold = 0
-        return connection
+        """Have a `store` that waits for a database fallen silent fail now."""
+        if self._line is not None:
+            self._line.hang_up()
 
 
-def _told_apart(
-    arrivals: Sequence[Arrival], rows: Sequence[tuple[UUID, bool, bool, bool | None]], *, is_whole: bool
-) -> Stored:
+def _columns_of(arrivals: Sequence[Arrival]) -> Sequence[bytes]:
+    message_ids, bodies, states, types, refs, reasons, asks, ring_for = zip(*arrivals, strict=True)
+    texts = [
+        _SEPARATOR.join(column).encode()
+        for column in (message_ids, types, refs, states, reasons, asks, ring_for)
+    ]
+    ids = _SEPARATOR.join([one.hex for one in new_ids(len(arrivals))]).encode()
+    return [ids, *texts[:3], _array_of(bodies), *texts[3:]]
+
+
+def _array_of(bodies: Sequence[bytes]) -> bytes:
+    """Write bytea[] as PostgreSQL sends it: dimensions, has NULLs, type, length, lower bound, elements."""
+    parts = [pack("!iiIii", 1, 0, _BYTEA, len(bodies), 1)]
+    for body in bodies:
+        parts += (len(body).to_bytes(4, "big"), body)
+    return b"".join(parts)
+
+
+class _Odd(NamedTuple):
+    """A row of the statement's answer: new about an unknown calendar, or not new."""
+
+    message_id: str
+    is_new: bool
+    is_repeat: bool
+    differs: bool
+
+
+def _told_apart(arrivals: Sequence[Arrival], answer: Sequence[Row], *, is_whole: bool) -> Stored:
     """Tell repeats, what was left out, and new deliveries about unknown calendars apart."""
-    old = {row[0] for row in rows if not row[1]}
-    unknown = {row[0] for row in rows if row[1]}
+    rows = [_Odd((row[0] or b"").decode(), *[value == b"t" for value in row[1:]]) for row in answer]
+    old = {row.message_id for row in rows if not row.is_new}
+    unknown = {row.message_id for row in rows if row.is_new}
     return Stored(
-        repeated=frozenset(row[0] for row in rows if not row[1] and (is_whole or row[2])),
-        differing=frozenset(row[0] for row in rows if row[3]),
-        left_out=frozenset(row[0] for row in rows if not (is_whole or row[1] or row[2])),
+        repeated=frozenset(
+            row.message_id for row in rows if not row.is_new and (is_whole or row.is_repeat)
+        ),
+        differing=frozenset(row.message_id for row in rows if row.differs),
+        left_out=frozenset(
+            row.message_id for row in rows if not (is_whole or row.is_new or row.is_repeat)
+        ),
         rings=frozenset(
-            jobs.TAKE_IN if one.id in unknown else one.job
+            jobs.TAKE_IN if one.message_id in unknown else one.job
             for one in arrivals
-            if one.job and one.id not in old
+            if one.job and one.message_id not in old
         ),
     )

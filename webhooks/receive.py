@@ -21,7 +21,6 @@ import structlog
 from prometheus_client import Counter
 from starlette.types import Message, Receive, Scope, Send
 
-from models.tables.base import new_id
 from webhooks.arrivals import Arrival, Ask
 from webhooks.payloads import (
     BotChanged,
@@ -32,6 +31,7 @@ from webhooks.payloads import (
     parse,
 )
 from webhooks.problems import PROBLEM_JSON, problem_body
+from webhooks.shortcut import Headers
 from webhooks.verify import (
     SIGNATURE_HEADERS,
     AmbiguousSignature,
@@ -56,9 +56,9 @@ MOST_STRIKERS = 4096
 ALERT_EVERY_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """A ready-made response, and the name under which it is counted."""
+    """A ready-made response, and the name under which it is counted; each is made once, and only itself."""
 
     start: Message
     body: Message
@@ -69,8 +69,8 @@ class Answer:
         return int(self.start["status"])
 
     @property
-    def headers(self) -> Sequence[tuple[bytes, bytes]]:
-        found: Sequence[tuple[bytes, bytes]] = self.start["headers"]
+    def headers(self) -> Headers:
+        found: Headers = self.start["headers"]
         return found
 
     @property
@@ -132,16 +132,20 @@ class Receiver:
         await send(answer.start if not _is_held_back(scope, answer) else _closing(answer.start))
         await send(answer.body)
 
-    def admit(self, scope: Scope) -> Signed | None:
+    def admit(self, headers: Headers) -> Signed | None:
         """Judge by the head alone: what is signed as it should be may be answered by `answer_to`."""
         try:
-            found = self._read_head(scope)
+            found = self._read_head(headers)
         except Exception:  # whatever it is, the long way meets it again, answers and logs it
             return None
         return found if isinstance(found, Signed) else None
 
     def answer_to(
-        self, signed: Signed, scope: Scope, body: bytes, reply: Callable[[Answer], None]
+        self,
+        signed: Signed,
+        client: tuple[str, int] | None,
+        body: bytes,
+        reply: Callable[[Answer], None],
     ) -> None:
         """Judge an admitted request by its whole body; *reply* is called once, now or after the commit."""
 
@@ -154,7 +158,7 @@ class Receiver:
             verify(signed, body, self._keys)
             arrival = arrival_of(signed.message_id, body)
         except VerificationFailed:
-            refusal = self._refuse_unsigned(scope)
+            refusal = self._refuse_unsigned(client)
         except Exception:
             log.exception("receiver_failed")
             refusal = self._failed
@@ -166,7 +170,9 @@ class Receiver:
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         try:
-            signed = self._read_head(scope)
+            if scope["method"] != "POST":
+                return self._bad_method
+            signed = self._read_head(scope["headers"])
             if isinstance(signed, Answer):
                 return signed
             body = await _read_body(receive)
@@ -174,18 +180,16 @@ class Receiver:
         except AmbiguousSignature:
             return self._ambiguous
         except VerificationFailed:
-            return self._refuse_unsigned(scope)
+            return self._refuse_unsigned(scope["client"])
         except BodyTooLarge:
             return self._too_large
         arrival = arrival_of(signed.message_id, body)
         return self._answer_of(await self._writer.store(arrival), arrival)
 
-    def _read_head(self, scope: Scope) -> Signed | Answer:
+    def _read_head(self, headers: Headers) -> Signed | Answer:
         """Read who says to have signed it, or say why that does not matter; raises as `read_signature`."""
-        if scope["method"] != "POST":
-            return self._bad_method
         signature: list[tuple[bytes, bytes]] = []
-        for header in scope["headers"]:
+        for header in headers:
             name = header[0]
             if name in SIGNATURE_HEADERS:
                 signature.append(header)
@@ -198,8 +202,8 @@ class Receiver:
             return self._unconfigured
         return read_signature(signature, now=self._now().timestamp())
 
-    def _refuse_unsigned(self, scope: Scope) -> Answer:
-        return self._too_many if self._strikes.are_too_many(scope["client"]) else self._unsigned
+    def _refuse_unsigned(self, client: tuple[str, int] | None) -> Answer:
+        return self._too_many if self._strikes.are_too_many(client) else self._unsigned
 
     def _answer_of(self, verdict: Verdict, arrival: Arrival) -> Answer:
         if verdict is Verdict.UNAVAILABLE:
@@ -222,20 +226,16 @@ def arrival_of(message_id: str, body: bytes) -> Arrival:
     try:
         notification = parse(body)
     except Unusable as unusable:
-        return Arrival(new_id(), message_id, body, "quarantined", reason=unusable.fault.value)
+        return Arrival(message_id, body, "quarantined", reason=unusable.fault.value)
     match notification:
         case EventsChanged(kind, ref):
-            return Arrival(
-                new_id(), message_id, body, "stored", kind, ref, ask=Ask.SYNC, job=jobs.SYNC_WORKSPACE
-            )
+            return Arrival(message_id, body, "stored", kind, ref, ask=Ask.SYNC, job=jobs.SYNC_WORKSPACE)
         case CalendarUpdated(kind, ref):
-            return Arrival(
-                new_id(), message_id, body, "stored", kind, ref, ask=Ask.CHECK, job=jobs.TAKE_IN
-            )
+            return Arrival(message_id, body, "stored", kind, ref, ask=Ask.CHECK, job=jobs.TAKE_IN)
         case BotChanged(kind, ref):
-            return Arrival(new_id(), message_id, body, "stored", kind, ref, job=jobs.TAKE_IN)
+            return Arrival(message_id, body, "stored", kind, ref, job=jobs.TAKE_IN)
         case Unknown(kind):
-            return Arrival(new_id(), message_id, body, "ignored", kind, reason="unknown_type")
+            return Arrival(message_id, body, "ignored", kind, reason="unknown_type")
         case _:
             assert_never(notification)
 

@@ -10,28 +10,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+from typing import ClassVar, cast
 
 import httptools
-from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from webhooks.problems import problem_body
+from webhooks.shortcut import SHORT_BYTES, Reply, Shortcut, ShortCycle, Wording
 from worker import metrics
 
-if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application
-
-#: uvicorn stops reading a body of more than 64 KiB until somebody takes what there is.
-SHORT_BYTES = 32 * 1024
+#: Headers that say how a request is framed, or whose it is.
+_FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,36 +46,6 @@ class Bounds:
         return replace(self, connections=connections)
 
 
-class Reply(Protocol):
-    """A whole answer, ready to be sent."""
-
-    @property
-    def status(self) -> int: ...
-    @property
-    def headers(self) -> Sequence[tuple[bytes, bytes]]: ...
-    @property
-    def content(self) -> bytes: ...
-
-
-class Shortcut(Protocol):
-    """
-    Answers whole small requests by a callback instead of a task: for the one path that has to be fast.
-
-    An application names them by path in `shortcuts`. What `admit` turns down goes the long way through
-    the application, which answers the same.
-    """
-
-    def admit(self, scope: Scope) -> Any | None: ...  # noqa: ANN401  # its own ticket
-    def answer_to(
-        self,
-        ticket: Any,  # noqa: ANN401  # what admit returned
-        scope: Scope,
-        body: bytes,
-        reply: Callable[[Any], None],
-        /,
-    ) -> None: ...
-
-
 class _Refusal(Exception):
     """Raised from within the parser's callbacks, which is how parsing stops."""
 
@@ -93,12 +56,14 @@ class Reception(HttpToolsProtocol):
 
     A request is *arriving* from the moment we wait for it until its last byte is there. Closed before
     that, the connection *lingers*: no more is sent and what still comes is thrown away, so that the
-    answer is read before the line goes dead.
+    answer is read before the line goes dead. Between two requests it *rests*.
     """
 
     bounds: ClassVar[Bounds] = Bounds()
+    wording: ClassVar[Wording]
 
     arriving_since: float | None = None
+    resting_since: float | None = None
     _line: asyncio.Transport
     _discarded_bytes: int | None = None
     is_lingering = False
@@ -107,8 +72,8 @@ class Reception(HttpToolsProtocol):
     _hosts = 0
     _is_in_head = True
     _status = HTTPStatus.BAD_REQUEST
+    _length: bytes | None = None
     _shortcuts: Mapping[bytes, Shortcut] = MappingProxyType({})
-    _admitted: tuple[Shortcut, Any] | None = None
 
     # The connection
 
@@ -128,7 +93,7 @@ class Reception(HttpToolsProtocol):
             if self._discarded_bytes > self.bounds.linger_bytes:
                 self.drop()
             return
-        self._unset_keepalive_if_required()
+        self.resting_since = None
         if self.arriving_since is None:
             self.arriving_since = self.loop.time()
         self._fed_bytes += len(data)
@@ -153,7 +118,11 @@ class Reception(HttpToolsProtocol):
         self._line.abort()
 
     def end_if_overdue(self) -> None:
-        """Answer 408 and close if the request has been arriving for too long."""
+        """Close what has rested for too long; answer 408 to what has been arriving for too long."""
+        if self.resting_since is not None:
+            if self.loop.time() - self.resting_since > self.bounds.keep_alive_s:
+                self._line.close()
+            return
         if self.arriving_since is None or self._discarded_bytes is not None:
             return
         if self.loop.time() - self.arriving_since > self.bounds.receipt_s:
@@ -166,7 +135,7 @@ class Reception(HttpToolsProtocol):
         if not self.is_lingering:
             self.is_lingering = True
             self._discarded_bytes = self._discarded_bytes or 0
-            self._unset_keepalive_if_required()
+            self.resting_since = None
             self.flow.resume_reading()
             with contextlib.suppress(OSError, RuntimeError):
                 self._line.write_eof()
@@ -175,13 +144,17 @@ class Reception(HttpToolsProtocol):
     # The request
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        # Without the scope, which uvicorn would make here: the short way needs none.
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self.arriving_since = self.loop.time()
         self._is_in_head = True
         self._fed_bytes = self._head_bytes = self._hosts = 0
+        self._length = None
 
     def on_url(self, url: bytes) -> None:
-        super().on_url(url)
+        self.url += url
         if len(self.url) > self.bounds.url_bytes:
             self._stop(HTTPStatus.REQUEST_URI_TOO_LONG)
 
@@ -189,16 +162,13 @@ class Reception(HttpToolsProtocol):
         if not self._is_in_head:
             return  # a trailer: nothing we believe may come after the body
         name = name.lower()
+        headers = self.headers
         self._head_bytes += len(name) + len(value)
-        if self._head_bytes > self.bounds.head_bytes or len(self.headers) >= self.bounds.headers:
+        if self._head_bytes > self.bounds.head_bytes or len(headers) >= self.bounds.headers:
             self._stop(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        if name == b"host":
-            self._hosts += 1
-        elif name == b"transfer-encoding" and value.lower() != b"chunked":
-            self._stop(HTTPStatus.BAD_REQUEST)
-        elif name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
+        if name in _FRAMING:
+            self._note_framing(name, value)
+        headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         version = self.parser.get_http_version()
@@ -206,63 +176,91 @@ class Reception(HttpToolsProtocol):
         # Absolute-form and `*` are for proxies.
         if is_misread or version not in {"1.0", "1.1"} or not self.url.startswith(b"/"):
             self._stop(HTTPStatus.BAD_REQUEST)
-        super().on_headers_complete()
+        shortcut = self._shortcuts.get(self.url)
+        if shortcut is None or version != "1.1" or not self._go_short(shortcut):
+            self._go_long()
         self._is_in_head = False
+
+    def on_body(self, body: bytes) -> None:
+        cycle = self.cycle
+        if isinstance(cycle, ShortCycle):
+            cycle.body += body
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self.arriving_since = None
         self._is_in_head = True
         self._fed_bytes = 0
-        super().on_message_complete()
-        if self._admitted is not None:
-            (shortcut, ticket), self._admitted = self._admitted, None
-            cycle = self.cycle
-            body = bytes(cycle.body)
-            scope = cast("Scope", cycle.scope)
-            shortcut.answer_to(ticket, scope, body, functools.partial(self._answer, cycle))
-            return
-        if self.cycle.response_complete and not self.is_lingering:
-            # Answered before it was all there: only now does the connection rest.
-            self._unset_keepalive_if_required()
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
+        cycle = self.cycle
+        if isinstance(cycle, ShortCycle):
+            cycle.more_body = False
+            cycle.shortcut.answer_to(
+                cycle.ticket, self.client, cycle.body, functools.partial(self._answer, cycle)
             )
-
-    # The short way
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        shortcut = self._shortcuts.get(cycle.scope["raw_path"])
-        # One that was waiting behind another may have arrived whole already: then it is not `more_body`.
-        if shortcut is not None and cycle.more_body and cycle is self.cycle and self._is_short():
-            ticket = shortcut.admit(cast("Scope", cycle.scope))
-            if ticket is not None:
-                self._admitted = (shortcut, ticket)
-                return
-        super()._start_asgi_task(cycle, app)
-
-    def _is_short(self) -> bool:
-        """Say whether the body will be there in one piece, announced and below what stops the reading."""
-        if self.expect_100_continue:
-            return False
-        lengths = [value for name, value in self.headers if name == b"content-length"]
-        return len(lengths) == 1 and int(lengths[0]) <= SHORT_BYTES
-
-    def _answer(self, cycle: RequestResponseCycle, answer: Reply) -> None:
-        """Answer as the cycle would have: see `RequestResponseCycle.send`."""
-        if cycle.disconnected or cycle.response_started:
             return
-        cycle.response_started = cycle.response_complete = True
-        lines = [STATUS_LINE[answer.status]]
-        for name, value in (*self.server_state.default_headers, *answer.headers):
-            lines += (name, b": ", value, b"\r\n")
-        lines.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
-        lines.append(answer.content)
-        cycle.transport.write(b"".join(lines))
-        cycle.message_event.set()
+        super().on_message_complete()
+        if cycle.response_complete and not self.is_lingering:
+            # Answered before it was all there: only now does the connection rest.
+            self.resting_since = self.loop.time()
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self.arriving_since is None:
+            self.resting_since = self.loop.time()
+
+    # The short way and the long
+
+    def _go_short(self, shortcut: Shortcut) -> bool:
+        """Begin a request on the short way, or say that it is none for it."""
+        if self._length is None or int(self._length) > SHORT_BYTES or self.expect_100_continue:
+            return False
+        if self.cycle is not None and not self.cycle.response_complete:
+            return False  # it waits behind another
+        parser = self.parser
+        if parser.get_method() != b"POST" or parser.should_upgrade():
+            return False
+        ticket = shortcut.admit(self.headers)
+        if ticket is None:
+            return False
+        cycle = ShortCycle(shortcut, ticket, keep_alive=parser.should_keep_alive())
+        self.cycle = cycle  # type: ignore[assignment]  # it has what is read of a cycle
+        return True
+
+    def _go_long(self) -> None:
+        """Begin a request uvicorn's way, which starts with a scope."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers  # the list that the scope has too
+        super().on_headers_complete()
+
+    def _answer(self, cycle: ShortCycle, answer: Reply) -> None:
+        if cycle.disconnected or cycle.response_complete:
+            return
+        cycle.response_complete = True
+        transport = self.transport
+        headers = self.server_state.default_headers
+        transport.write(self.wording.of(answer, headers, keep_alive=cycle.keep_alive))
         if not cycle.keep_alive:
-            cycle.transport.close()
-        cycle.on_response()
-        cycle.on_response = _nothing
+            transport.close()
+        self.on_response_complete()
+
+    def _note_framing(self, name: bytes, value: bytes) -> None:
+        if name == b"host":
+            self._hosts += 1
+        elif name == b"content-length":
+            self._length = value  # two of them the parser refuses
+        elif name == b"transfer-encoding":
+            if value.lower() != b"chunked":
+                self._stop(HTTPStatus.BAD_REQUEST)
+        elif value.lower() == b"100-continue":
+            self.expect_100_continue = True
 
     # Refusing
 
@@ -327,10 +325,6 @@ class _Line:
             self._reception.linger()
         else:
             self._transport.close()
-
-
-def _nothing() -> None:
-    pass
 
 
 def _refusal_text(status: HTTPStatus) -> bytes:

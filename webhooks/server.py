@@ -18,6 +18,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from webhooks.reception import Bounds, Reception
+from webhooks.shortcut import Wording
+from worker.heap import set_heap_aside
 
 
 class Server(uvicorn.Server):
@@ -39,6 +41,7 @@ class Server(uvicorn.Server):
 
 def serve(app: ASGIApp, *, host: str, port: int, bounds: Bounds | None = None) -> None:
     """Serve until SIGTERM or SIGINT, answer what has been asked, and return; within ten seconds."""
+    set_heap_aside()
     _server(app, bounds or Bounds(), host=host, port=port).run()
 
 
@@ -69,7 +72,8 @@ def serving(
 def _server(app: ASGIApp, bounds: Bounds, *, host: str, port: int) -> Server:
     open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     room = min(bounds.connections, max(open_files - 128, 16))  # the database and the logs need some
-    protocol = type("BoundedReception", (Reception,), {"bounds": bounds.with_connections(room)})
+    ours = {"bounds": bounds.with_connections(room), "wording": Wording()}
+    protocol = type("BoundedReception", (Reception,), ours)
     return Server(
         uvicorn.Config(
             app,
@@ -84,7 +88,6 @@ def _server(app: ASGIApp, bounds: Bounds, *, host: str, port: int) -> Server:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=bounds.keep_alive_s,
             timeout_graceful_shutdown=bounds.grace_s,
         )
     )

@@ -1,9 +1,9 @@
 """
 Commits deliveries in groups: whatever waits when the last commit is done goes into the next one.
 
-One thread writes; the event loop waits. Nobody is answered before the commit. There is no artificial
-wait: alone, a delivery is committed at once. What a failed commit left behind is unknown, so the
-sender is told to come again; the unique message id makes that harmless.
+Nobody is answered before the commit. There is no artificial wait: alone, a delivery is committed at
+once. What a failed commit left behind is unknown, so the sender is told to come again; the unique
+message id makes that harmless.
 Knows nothing of HTTP and nothing of SQL.
 """
 
@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import queue
-import threading
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +40,9 @@ MOST_TOGETHER = 500
 MOST_TOGETHER_BYTES = 4 * 1024 * 1024
 #: One line about failures in so many seconds; the metric counts each.
 QUIET_S = 1.0
+
+#: What says that a group is not known to be committed.
+_FAILURES = (psycopg.Error, SQLAlchemyError, OSError)
 
 
 class Verdict(Enum):
@@ -80,38 +82,42 @@ class Writer:
         self._source = source
         self._ring = None if notify else ring
         self._patience_s = patience_s
-        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._waiting: deque[_Waiting] = deque()
+        self._has_come = asyncio.Event()
         self._unanswered: deque[_Waiting] = deque()
         self._count = self._bytes = 0
         self._is_open = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tick: asyncio.TimerHandle | None = None
-        self._thread: threading.Thread | None = None
-        self._began_at: float | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self._overdue_at = math.inf
         self._quiet_until = 0.0
 
     def start(self) -> None:
         """Begin to write."""
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._write_on, name="writer", daemon=True)
         self._is_open = True
-        self._thread.start()
+        self._writing = self._loop.create_task(self._write_on(), name="writer")
         self._tick = self._loop.call_later(TICK_S, self._give_up_on_late)
 
     async def stop(self) -> None:
         """Commit what waits, refuse what comes, let go of the connection; within four seconds."""
         self._is_open = False
-        self._waiting.put(None)
-        if self._thread is not None:
-            await asyncio.to_thread(self._thread.join, self._patience_s + 1)
+        self._has_come.set()
+        if self._writing is not None:
+            await asyncio.wait({self._writing}, timeout=self._patience_s + 1)
+            self._writing.cancel()
+            # Only then is nobody left who looks at the connection.
+            await asyncio.wait({self._writing})
+        self._inbox.close()
         if self._tick is not None:
             self._tick.cancel()
-        self._answer(self._unanswered, Verdict.UNAVAILABLE)
+        self._answer(list(self._unanswered), Verdict.UNAVAILABLE)
 
     @property
     def is_writing(self) -> bool:
         """Whether a delivery handed over now has somebody to write it."""
-        return self._is_open and self._thread is not None and self._thread.is_alive()
+        return self._is_open and self._writing is not None and not self._writing.done()
 
     async def store(self, arrival: Arrival) -> Verdict:
         """Return once the delivery is committed, or was before, or cannot be in time."""
@@ -131,7 +137,7 @@ class Writer:
         if self._put(arrival, settled) is None:
             settled(Verdict.UNAVAILABLE)
 
-    # On the event loop
+    # Waiting
 
     def _put(self, arrival: Arrival, settled: Callable[[Verdict], None]) -> _Waiting | None:
         """Hand a delivery over to the writer; None when there is no room or nobody who writes."""
@@ -143,7 +149,8 @@ class Writer:
         self._count += 1
         self._bytes += size
         self._unanswered.append(waiting)
-        self._waiting.put(waiting)
+        self._waiting.append(waiting)
+        self._has_come.set()
         return waiting
 
     def _forget(self, waiting: _Waiting) -> bool:
@@ -161,61 +168,58 @@ class Writer:
             if self._forget(waiting):
                 waiting.settled(verdict)
                 answered += 1
+        unanswered = self._unanswered
+        while unanswered and unanswered[0].is_answered:
+            unanswered.popleft()  # what is kept for longer than needed falls out of the caches
         return answered
 
     def _give_up_on_late(self) -> None:
         now = monotonic()
         late: list[_Waiting] = []
-        while self._unanswered and (
-            self._unanswered[0].is_answered or self._unanswered[0].until <= now
-        ):
+        while self._unanswered and self._unanswered[0].until <= now:
             late.append(self._unanswered.popleft())
         if lost := self._answer(late, Verdict.UNAVAILABLE):
             log.error("commit_took_too_long", deliveries=lost)
-        began_at = self._began_at
-        if began_at is not None and now - began_at > self._patience_s:
+        if self._overdue_at <= now:
             self._inbox.hang_up()
         assert self._loop is not None
         self._tick = self._loop.call_later(TICK_S, self._give_up_on_late)
 
-    # On the writer's thread
+    # Writing
 
-    def _write_on(self) -> None:
-        is_last = False
-        with contextlib.suppress(psycopg.Error, SQLAlchemyError, OSError):
-            self._inbox.open()  # else the first group does, and says so
-        while not is_last:
-            group, is_last = self._take_waiting()
-            if not group:
-                continue
-            self._began_at = monotonic()
+    async def _write_on(self) -> None:
+        with contextlib.suppress(*_FAILURES):
+            await self._inbox.open()  # else the first group does, and says so
+        while group := await self._take_waiting():
+            self._overdue_at = monotonic() + self._patience_s
             try:
-                self._write(group)
+                await self._write(group)
             except Exception:
                 log.exception("writer_failed", deliveries=len(group))
                 self._settle(group, Verdict.UNAVAILABLE)
-            self._began_at = None
-        self._inbox.close()
+            self._overdue_at = math.inf
 
-    def _take_waiting(self) -> tuple[list[_Waiting], bool]:
+    async def _take_waiting(self) -> list[_Waiting]:
+        """Take what waits, or wait for something; nothing means that there will be no more."""
         group: list[_Waiting] = []
         size = 0
-        while True:
-            waiting = self._waiting.get()
-            if waiting is None:
-                return group, True
-            if not waiting.is_answered:  # else nobody waits for it any more
-                group.append(waiting)
-                size += len(waiting.arrival.body)
-            if self._waiting.empty() or len(group) >= MOST_TOGETHER or size >= MOST_TOGETHER_BYTES:
-                return group, False
+        while not group and (self._is_open or self._waiting):
+            if not self._waiting:
+                self._has_come.clear()
+                await self._has_come.wait()
+            while self._waiting and len(group) < MOST_TOGETHER and size < MOST_TOGETHER_BYTES:
+                waiting = self._waiting.popleft()
+                if not waiting.is_answered:  # else nobody waits for it any more
+                    group.append(waiting)
+                    size += len(waiting.arrival.body)
+        return group
 
-    def _write(self, group: Sequence[_Waiting]) -> None:
+    async def _write(self, group: Sequence[_Waiting]) -> None:
         first_by_id: dict[str, Arrival] = {}
         for waiting in group:
             first_by_id.setdefault(waiting.arrival.message_id, waiting.arrival)
         firsts = list(first_by_id.values())
-        stored = self._commit(firsts)
+        stored = await self._commit(firsts)
         if stored is None:
             self._settle(group, Verdict.UNAVAILABLE)
         elif len(firsts) == len(group) and not (stored.repeated or stored.left_out):
@@ -230,36 +234,38 @@ class Writer:
         self, group: Sequence[_Waiting], first_by_id: Mapping[str, Arrival], stored: Stored
     ) -> None:
         """Answer a group of which some had been there before, or were left out."""
-        firsts = list(first_by_id.values())
-        left_out = {arrival.message_id for arrival in firsts if arrival.id in stored.left_out}
         by_verdict: dict[Verdict, list[_Waiting]] = {verdict: [] for verdict in Verdict}
         for waiting in group:
             arrival = waiting.arrival
-            is_new = first_by_id[arrival.message_id] is arrival and arrival.id not in stored.repeated
+            is_new = (
+                first_by_id[arrival.message_id] is arrival and arrival.message_id not in stored.repeated
+            )
             verdict = Verdict.STORED if is_new else Verdict.REPEATED
-            if arrival.message_id in left_out:
+            if arrival.message_id in stored.left_out:
                 verdict = Verdict.UNAVAILABLE
             by_verdict[verdict].append(waiting)
         for verdict, those in by_verdict.items():
             self._settle(those, verdict)
-        if left_out:
-            metrics.CALENDARS_BUSY.inc(len(left_out))
-            log.warning("calendars_busy", source=self._source, deliveries=len(left_out))
+        if left_out := len(stored.left_out):
+            metrics.CALENDARS_BUSY.inc(left_out)
+            log.warning("calendars_busy", source=self._source, deliveries=left_out)
         for waiting in group:
             arrival = waiting.arrival
-            if arrival.id in stored.differing or arrival.body != first_by_id[arrival.message_id].body:
+            if (
+                arrival.message_id in stored.differing
+                or arrival.body != first_by_id[arrival.message_id].body
+            ):
                 # Somebody who knows the secret says two things under one name.
                 log.warning("delivery_body_differs", source=self._source, message_id=arrival.message_id)
                 metrics.DELIVERIES_DIFFERING.labels(self._source).inc()
 
-    def _commit(self, arrivals: Sequence[Arrival]) -> Stored | None:
+    async def _commit(self, arrivals: Sequence[Arrival]) -> Stored | None:
         began_at = monotonic()
         may_retry = True
         while True:
             try:
-                stored = self._inbox.store(arrivals)
-            except (psycopg.Error, SQLAlchemyError, OSError) as failure:
-                self._inbox.close()
+                stored = await self._inbox.store(arrivals)
+            except _FAILURES as failure:
                 if may_retry and monotonic() - began_at < LATEST_RETRY_S:
                     may_retry = False  # the connection may have died unused: worth one fresh one
                     continue
@@ -279,5 +285,5 @@ class Writer:
 
     def _settle(self, those: Sequence[_Waiting], verdict: Verdict) -> None:
         assert self._loop is not None
-        with contextlib.suppress(RuntimeError):  # the loop is gone, and everybody who waited with it
-            self._loop.call_soon_threadsafe(self._answer, those, verdict)
+        # The next group is on its way to the database before this one is answered.
+        self._loop.call_soon(self._answer, those, verdict)

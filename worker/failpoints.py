@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
 import os
 import re
 import signal
@@ -25,7 +26,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -108,16 +110,25 @@ def watch(owner: object, method: str, site: str | Naming) -> None:
         return
     watched = getattr(owner, method)
 
-    @functools.wraps(watched)
-    def passing(*args: Any, **given: Any) -> Any:  # noqa: ANN401  # stands in for any method
+    @contextmanager
+    def passed(*args: Any, **given: Any) -> Iterator[None]:  # noqa: ANN401  # stands in for any method
         name = site if isinstance(site, str) else site(*args, **given)
         points.reach(f"{name}:before")
         try:
-            return watched(*args, **given)
+            yield
         finally:
             points.reach(f"{name}:after")
 
-    setattr(owner, method, passing)
+    async def passing_later(*args: Any, **given: Any) -> Any:  # noqa: ANN401  # stands in for any method
+        with passed(*args, **given):
+            return await watched(*args, **given)
+
+    def passing(*args: Any, **given: Any) -> Any:  # noqa: ANN401  # stands in for any method
+        with passed(*args, **given):
+            return watched(*args, **given)
+
+    stand_in = passing_later if inspect.iscoroutinefunction(watched) else passing
+    setattr(owner, method, functools.wraps(watched)(stand_in))
 
 
 @functools.cache

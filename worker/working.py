@@ -22,6 +22,7 @@ from worker import metrics
 from worker.app import declare_dead_letters, make_celery
 from worker.bootstrap import Built, build, database_url
 from worker.errors import ConfigError
+from worker.heap import set_heap_aside
 from worker.ports import Bell
 from worker.runtime import Runtime
 from worker.settings import Settings
@@ -155,6 +156,7 @@ def _run_celery(app: Celery, *, pool: str, concurrency: int) -> None:
         quiet=True,
         hostname=node_name(),
     )
+    set_heap_aside()
     worker.start()
     if worker.exitcode:
         msg = f"the worker stopped by itself after {time.monotonic() - began:.0f} s"

@@ -8,6 +8,7 @@ settled, its bot moved and its domain events numbered, with the real use-cases a
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import re
 import resource
@@ -25,7 +26,6 @@ from sqlalchemy.engine import make_url
 from models.db import driver_url, make_engine
 from models.schema import migrate
 from models.sealing import Vault
-from models.tables.base import new_id
 from tests.bench.outcome import Demand, Measured, be_quiet
 from tests.builders import RECORD_ALL, an_event, an_installation
 from tests.worker.world import World
@@ -176,6 +176,7 @@ class Filled:
     inbox: Inbox
     size: int
     statements: dict[str, Any] = field(default_factory=dict)
+    loop: asyncio.Runner = field(default_factory=asyncio.Runner)
 
     @classmethod
     def make(cls, url: str, size: int) -> Filled:
@@ -214,7 +215,6 @@ class Filled:
         world.put(moved, f"cal-{number}")
         body = b'{"event":"calendar.sync_events","data":{"calendar_id":"cal"}}'
         arrival = Arrival(
-            new_id(),
             uuid4().hex,
             body,
             "stored",
@@ -223,7 +223,7 @@ class Filled:
             ask=Ask.SYNC,
             job=jobs.SYNC_WORKSPACE,
         )
-        took = {"receive": _timed(lambda: self.inbox.store([arrival]))}
+        took = {"receive": _timed(lambda: self.loop.run(self.inbox.store([arrival])))}
         took["list and settle"] = _timed(world.list_changes)
         assert jobs.RECONCILE in {job for job, _ in world.bell.take()}, "the change rang for no bot"
         took["move the bot"] = _timed(lambda: reconcile(world.rt))
@@ -257,6 +257,7 @@ class Filled:
 
     def close(self) -> None:
         self.inbox.close()
+        self.loop.close()
         self.world.db.dispose()
 
     def _remember(

@@ -20,16 +20,17 @@ from time import time
 from typing import Any
 
 import psycopg
+from sqlalchemy import Engine
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from models.db import make_engine
-from webhooks import arrivals
 from webhooks.app import RECALL_PATH
 from webhooks.arrivals import Arrival, Inbox
 from webhooks.receive import Receiver
 from webhooks.server import serving
 from webhooks.verify import SIGNATURE_HEADERS, read_signature, verify
 from webhooks.writer import Verdict, Writer
+from worker.heap import set_heap_aside
 
 SECRET = b"a secret for the benchmark only"
 KINDS = ("durable", "verify_only", "forgetful", "commit_each")
@@ -71,6 +72,7 @@ def served(kind: str, database_url: str) -> Iterator[Serving]:
 
 def _serve(kind: str, database_url: str, pipe: Connection) -> None:
     with serving(_app(kind, database_url)) as url:
+        set_heap_aside()  # as `punctual serve` does; here for every kind
         pipe.send(url)
         while pipe.recv() == "cpu":
             used = resource.getrusage(resource.RUSAGE_SELF)
@@ -106,30 +108,24 @@ class Forgetful(Writer):
 class CommitEach(Writer):
     """A writer that commits every delivery by itself, as soon as one of its connections is free."""
 
-    def __init__(self, engine: Any, **more: Any) -> None:
-        super().__init__(engine, **more)
-        self._url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        self._each = Inbox(engine, source="recall", notify=False)
-        self._free: asyncio.Queue[psycopg.AsyncConnection[Any]] = asyncio.Queue()
-        self._made = 0
+    def __init__(self, engine: Engine, *, source: str, **more: Any) -> None:
+        super().__init__(engine, source=source, **more)
+        self._free: asyncio.Queue[Inbox] = asyncio.Queue()
+        for _ in range(COMMITTERS):
+            self._free.put_nowait(Inbox(engine, source=source, notify=False))
 
     async def store(self, arrival: Arrival) -> Verdict:
-        if self._made < COMMITTERS:
-            self._made += 1
-            connection = await psycopg.AsyncConnection.connect(self._url, autocommit=True)
-            await connection.execute(arrivals._SESSION)
-            connection.prepare_threshold = 0
-        else:
-            connection = await self._free.get()
-        values = self._each._values([arrival])
+        inbox = await self._free.get()
         try:
-            cursor = await connection.execute(arrivals._STORE_AND_ASK, values)
-            rows = await cursor.fetchall()
-        except psycopg.errors.LockNotAvailable:
+            stored = await inbox.store([arrival])
+        except psycopg.Error:
+            inbox.close()
             return Verdict.UNAVAILABLE
         finally:
-            self._free.put_nowait(connection)
-        return Verdict.STORED if not rows or rows[0][1] else Verdict.REPEATED
+            self._free.put_nowait(inbox)
+        if stored.left_out:
+            return Verdict.UNAVAILABLE
+        return Verdict.REPEATED if stored.repeated else Verdict.STORED
 
 
 async def _verify_only(scope: Scope, receive: Receive, send: Send) -> None:
