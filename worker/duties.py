@@ -25,8 +25,16 @@ from worker.turns import Outcome, still_mine, take_turn
 DUTIES = table_of(Duty)
 
 SWEEP_EVERY = timedelta(minutes=5)
-#: A duty that was refused or crashed its worker is tried again by itself after so long.
+#: A duty that was refused or failed too often is tried again by itself after so long.
 REVIVE_AFTER = timedelta(hours=1)
+
+# Built once: building a statement takes as long as having it carried out.
+_KNOWN = select(
+    DUTIES.c.name,
+    (DUTIES.c.wanted == DUTIES.c.done).label("is_idle"),
+    (func.clock_timestamp() - DUTIES.c.performed_at).label("age"),
+    (func.clock_timestamp() - DUTIES.c.parked_at).label("set_aside_for"),
+)
 
 _WORK_BY_NAME: dict[str, Callable[..., int]] = {
     jobs.FIND_CALENDARS: find_calendars,
@@ -36,13 +44,7 @@ _WORK_BY_NAME: dict[str, Callable[..., int]] = {
 
 def ask_for_duties(tx: Tx, rt: Runtime) -> None:
     """Ask for every duty whose time has come."""
-    now = func.clock_timestamp()
-    is_idle = (DUTIES.c.wanted == DUTIES.c.done).label("is_idle")
-    ages = (
-        (now - DUTIES.c.performed_at).label("age"),
-        (now - DUTIES.c.parked_at).label("set_aside_for"),
-    )
-    known = {row.name: row for row in tx.execute(select(DUTIES.c.name, is_idle, *ages))}
+    known = {row.name: row for row in tx.execute(_KNOWN)}
     periods = _period_by_name(rt)
     new = [{"name": name} for name in periods if name not in known]
     if new:

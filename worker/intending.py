@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID, uuid5
 
-from sqlalchemy import RowMapping, update
+from sqlalchemy import RowMapping, bindparam, update
 
 from models.db import Tx
 from models.domain.bots import Step
@@ -18,6 +18,11 @@ from models.tables.due import table_of
 from models.tables.slots import Slot
 
 SLOTS = table_of(Slot)
+
+# Built once: building a statement takes as long as having it carried out.
+_OF_SLOT = update(SLOTS).where(SLOTS.c.id == bindparam("slot_id"))
+_WRITE = _OF_SLOT.values(op=bindparam("step"), op_key=bindparam("goes_by"), op_at=bindparam("at"))
+_CLEAR = _OF_SLOT.values(op=None, op_key=None, op_at=None, op_round=SLOTS.c.op_round + 1)
 
 
 def is_repeat(slot: RowMapping, step: Step) -> bool:
@@ -35,13 +40,9 @@ def key_of_step(slot: RowMapping, step: Step, *, ask: int) -> UUID:
 
 def write_intent(tx: Tx, slot_id: UUID, step: Step, *, key: UUID, now: datetime) -> None:
     """Note what is about to be done; for a step that is no repeat."""
-    tx.execute(update(SLOTS).where(SLOTS.c.id == slot_id).values(op=step.name, op_key=key, op_at=now))
+    tx.execute(_WRITE, {"slot_id": slot_id, "step": step.name, "goes_by": key, "at": now})
 
 
 def clear_intent(tx: Tx, slot_id: UUID) -> None:
     """Forget the intent; whatever is tried next goes by another key."""
-    tx.execute(
-        update(SLOTS)
-        .where(SLOTS.c.id == slot_id)
-        .values(op=None, op_key=None, op_at=None, op_round=SLOTS.c.op_round + 1)
-    )
+    tx.execute(_CLEAR, {"slot_id": slot_id})

@@ -7,10 +7,12 @@ those that start later, which then wait longer.
 
 from __future__ import annotations
 
+import functools
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Engine, RowMapping, and_, func, select, update
+from sqlalchemy import ColumnElement, Engine, RowMapping, Select, and_, bindparam, func, select, update
 
 from models.db import Tx
 from models.tables.due import table_of
@@ -48,14 +50,7 @@ def leave_line(tx: Tx, slot_id: UUID) -> None:
 
 def give_way(tx: Tx, slot: RowMapping) -> None:
     """Raise TryLater when a sooner meeting in line is about to take the next call."""
-    sooner = select(SLOTS.c.id).where(
-        SLOTS.c.in_line,
-        _is_waiting(),
-        SLOTS.c.lease_until.is_(None),
-        SLOTS.c.start_at < slot["start_at"],
-        SLOTS.c.due_at < func.clock_timestamp() + ABOUT_TO,
-    )
-    if tx.execute(sooner.limit(1)).first() is not None:
+    if tx.execute(_sooner(), {"start_at": slot["start_at"]}).first() is not None:
         msg = "sooner meetings wait for the budget"
         raise TryLater(msg, after=ABOUT_TO, counts=False)
 
@@ -83,6 +78,21 @@ def pull_forward(db: Engine) -> list[UUID]:
     with db.begin() as tx:
         now_due = tx.execute(pulled.values(due_at=func.clock_timestamp()).returning(SLOTS.c.id))
         return list(now_due.scalars())
+
+
+@functools.cache
+def _sooner() -> Select[Any]:
+    return (
+        select(SLOTS.c.id)
+        .where(
+            SLOTS.c.in_line,
+            _is_waiting(),
+            SLOTS.c.lease_until.is_(None),
+            SLOTS.c.start_at < bindparam("start_at"),
+            SLOTS.c.due_at < func.clock_timestamp() + ABOUT_TO,
+        )
+        .limit(1)
+    )
 
 
 def _line_up_behind(tx: Tx, slot: RowMapping, wait: timedelta, each: timedelta) -> None:

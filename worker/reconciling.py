@@ -47,6 +47,7 @@ log = structlog.get_logger(__name__)
 
 SLOTS = table_of(Slot)
 EVENTS = table_of(CalendarEvent)
+_TRAIL = insert(table_of(TrailEntry))
 
 MOST_STEPS = 200
 #: A provider remembers an Idempotency-Key for an hour (docs.recall.ai, idempotency); stop trusting it before.
@@ -328,7 +329,7 @@ class _Run:
             lock_carriers(tx, situation)
             still_mine(tx, Slot, self.claimed)
             slot = situation.slot
-            values: dict[str, object] = {"notified_at": None}
+            values: dict[str, object] = {} if slot["notified_at"] is None else {"notified_at": None}
             if not slot["is_wanted"]:
                 values |= _closing(situation)
                 tx.execute(
@@ -336,7 +337,8 @@ class _Run:
                     .where(EVENTS.c.attached_slot_id == self.slot_id)
                     .values(attached_slot_id=None, attached_hash=None)
                 )
-            tx.execute(update(SLOTS).where(SLOTS.c.id == self.slot_id).values(**values))
+            if values:
+                tx.execute(update(SLOTS).where(SLOTS.c.id == self.slot_id).values(**values))
             announce(tx, self.slot_id, now=now, vault=self.rt.vault)
             due.finish(tx, Slot, self.claimed)
         if slot["notified_at"] is not None:
@@ -379,8 +381,5 @@ def _bury_event(tx: Tx, rt: Runtime, step: Step) -> None:
 
 
 def _leave_trail(tx: Tx, slot_id: UUID, step: str, **facts: object) -> None:
-    tx.execute(
-        insert(table_of(TrailEntry)).values(
-            slot_id=slot_id, step=step, facts={k: v for k, v in facts.items() if v is not None}
-        )
-    )
+    known = {name: value for name, value in facts.items() if value is not None}
+    tx.execute(_TRAIL, {"slot_id": slot_id, "step": step, "facts": known})

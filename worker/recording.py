@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from models.db import Tx
@@ -21,12 +21,22 @@ from models.tables.events import CalendarEvent
 from models.tables.installation import Source
 from models.tables.slots import ProviderBot, Slot
 from worker.outbox import emit
-from worker.standing import Situation
-from worker.views import load_bots
+from worker.standing import Situation, slot_for_reading
+from worker.views import load_bot
 
 EVENTS = table_of(CalendarEvent)
 SLOTS = table_of(Slot)
 BOTS = table_of(ProviderBot)
+CALENDARS = table_of(Calendar)
+
+# Built once: building a statement takes as long as having it carried out.
+_LOCKED_EVENTS = (
+    select(EVENTS.c.id, EVENTS.c.external_id, EVENTS.c.attached_slot_id)
+    .join(CALENDARS, CALENDARS.c.id == EVENTS.c.calendar_id)
+    .where(CALENDARS.c.source == "recall", EVENTS.c.external_id.in_(bindparam("refs", expanding=True)))
+    .order_by(EVENTS.c.id)
+    .with_for_update(of=EVENTS)
+)
 
 #: What of a bot is news when it moves; the rest follows from other things or from these.
 MOVES = ("join_at", "meeting_url", "key", "external_id", "meeting_platform")
@@ -111,8 +121,9 @@ def announce(tx: Tx, slot_id: UUID, *, now: datetime, vault: Vault) -> None:
 
     Belongs into the transaction of the change.
     """
-    slot = tx.execute(select(SLOTS).where(SLOTS.c.id == slot_id)).mappings().one()
-    after = load_bots(tx, [slot_id], vault=vault, now=now, redact=True)[slot_id]
+    slot = slot_for_reading(tx, slot_id)
+    assert slot is not None
+    after = load_bot(tx, slot, vault=vault, now=now, redact=True)
     announced = slot["announced"] or {}
     before = announced.get("bot") or {}
     is_in_place = slot["bot_hash"] is not None and slot["bot_hash"] == slot["seat_hash"]
@@ -242,12 +253,7 @@ def _attachment_columns(one: Attached | None, slot_id: UUID, key: str) -> dict[s
 
 
 def _events(tx: Tx, external_ids: Iterable[str]) -> list[dict[str, Any]]:
-    calendars = table_of(Calendar)
-    found = tx.execute(
-        select(EVENTS.c.id, EVENTS.c.external_id, EVENTS.c.attached_slot_id)
-        .join(calendars, calendars.c.id == EVENTS.c.calendar_id)
-        .where(calendars.c.source == "recall", EVENTS.c.external_id.in_(list(external_ids)))
-        .order_by(EVENTS.c.id)
-        .with_for_update(of=EVENTS)
-    )
-    return [dict(row) for row in found.mappings()]
+    refs = list(external_ids)
+    if not refs:
+        return []
+    return [dict(row) for row in tx.execute(_LOCKED_EVENTS, {"refs": refs}).mappings()]

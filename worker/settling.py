@@ -54,6 +54,7 @@ CALENDARS = table_of(Calendar)
 EVENTS = table_of(CalendarEvent)
 SLOTS = table_of(Slot)
 WANTS = table_of(Want)
+_DEFAULT_RULES = select(Installation.rules)
 
 BATCH = 500
 _SETTLE_LOCK = 0x534C4F54  # any number; slots are placed by one transaction at a time
@@ -151,7 +152,7 @@ def calendars_with_first(tx: Tx, *, among: Collection[UUID] | None = None) -> li
         return []
     recurring = CALENDARS.c.rules["recurring"].astext
     is_by_own = and_(CALENDARS.c.rules.is_not(None), recurring == "first")
-    default = tx.execute(select(Installation.rules)).scalar_one_or_none() or {}
+    default = tx.execute(_DEFAULT_RULES).scalar_one_or_none() or {}
     is_first = or_(is_by_own, CALENDARS.c.rules.is_(None))
     is_meant = is_first if default.get("recurring") == "first" else is_by_own
     those = true() if among is None else CALENDARS.c.id.in_(among)

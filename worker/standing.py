@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, func, select, union
+from sqlalchemy import RowMapping, bindparam, func, select, union
 
 from models.db import Tx
 from models.domain.bots import Attached, BotState, Operation, Seat, Standing
@@ -23,6 +23,32 @@ SLOTS = table_of(Slot)
 WANTS = table_of(Want)
 CALENDARS = table_of(Calendar)
 SOURCES = table_of(Source)
+
+# Built once: building a statement takes as long as having it carried out.
+_SLOT = select(SLOTS).where(SLOTS.c.id == bindparam("slot_id"))
+_AROUND = (
+    select(
+        EVENTS.c.id,
+        EVENTS.c.external_id,
+        EVENTS.c.deleted,
+        EVENTS.c.bots,
+        EVENTS.c.attached_slot_id,
+        EVENTS.c.attached_hash,
+        WANTS.c.slot_id.label("want_slot_id"),
+        CALENDARS.c.status.label("calendar_status"),
+    )
+    .join(CALENDARS, CALENDARS.c.id == EVENTS.c.calendar_id)
+    .outerjoin(WANTS, WANTS.c.event_id == EVENTS.c.id)
+    # Two searches by index; "wants it or carries it" in one would read every event there is.
+    .where(
+        EVENTS.c.id.in_(
+            union(
+                select(WANTS.c.event_id).where(WANTS.c.slot_id == bindparam("slot_id")),
+                select(EVENTS.c.id).where(EVENTS.c.attached_slot_id == bindparam("slot_id")),
+            )
+        )
+    )
+)
 
 #: For so long a provider that was seen to ignore dedup keys is taken to do so still.
 UNSHARED_FOR = timedelta(days=1)
@@ -45,8 +71,8 @@ class Situation:
 
 def situation_of(tx: Tx, slot_id: UUID, *, vault: Vault, install_id: UUID) -> Situation:
     """Read one slot's situation in the present transaction."""
-    slot = tx.execute(select(SLOTS).where(SLOTS.c.id == slot_id)).mappings().one()
-    events = _events_around(tx, slot_id)
+    slot = tx.execute(_SLOT, {"slot_id": slot_id}).mappings().one()
+    events = [dict(row) for row in tx.execute(_AROUND, {"slot_id": slot_id}).mappings()]
     wanting = [event for event in events if event["want_slot_id"] == slot_id]
     reachable = [event for event in wanting if event["calendar_status"] == "connected"]
     standing = Standing(
@@ -82,28 +108,6 @@ def _gives_each_event_a_bot(tx: Tx) -> bool:
     return tx.execute(seen).first() is not None
 
 
-def _events_around(tx: Tx, slot_id: UUID) -> list[dict[str, Any]]:
-    wanting = select(WANTS.c.event_id).where(WANTS.c.slot_id == slot_id)
-    carrying = select(EVENTS.c.id).where(EVENTS.c.attached_slot_id == slot_id)
-    found = tx.execute(
-        select(
-            EVENTS.c.id,
-            EVENTS.c.external_id,
-            EVENTS.c.deleted,
-            EVENTS.c.bots,
-            EVENTS.c.attached_slot_id,
-            EVENTS.c.attached_hash,
-            WANTS.c.slot_id.label("want_slot_id"),
-            CALENDARS.c.status.label("calendar_status"),
-        )
-        .join(CALENDARS, CALENDARS.c.id == EVENTS.c.calendar_id)
-        .outerjoin(WANTS, WANTS.c.event_id == EVENTS.c.id)
-        # Two searches by index; "wants it or carries it" in one would read every event there is.
-        .where(EVENTS.c.id.in_(union(wanting, carrying)))
-    )
-    return [dict(row) for row in found.mappings()]
-
-
 def _attachment(event: dict[str, Any], slot: RowMapping) -> Attached | None:
     """Return how an event carries the slot's bot, None when it carries none."""
     is_ours = event["attached_slot_id"] == slot["id"]
@@ -133,7 +137,7 @@ def _attachment(event: dict[str, Any], slot: RowMapping) -> Attached | None:
 
 def slot_for_reading(tx: Tx, slot_id: UUID) -> RowMapping | None:
     """Return a slot's row, None when there is none."""
-    return tx.execute(select(SLOTS).where(SLOTS.c.id == slot_id)).mappings().one_or_none()
+    return tx.execute(_SLOT, {"slot_id": slot_id}).mappings().one_or_none()
 
 
 def ends_before(slot: RowMapping, now: datetime) -> bool:

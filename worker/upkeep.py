@@ -13,11 +13,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Interval, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,23 +24,20 @@ from sqlalchemy.exc import SQLAlchemyError
 from models.db import Tx
 from models.domain.rules import Reason
 from models.tables import due, leases
-from models.tables.base import Due
 from models.tables.calendars import Calendar
 from models.tables.due import table_of
 from models.tables.events import CalendarEvent, QuarantinedEvent
 from models.tables.inbox import Delivery
-from models.tables.installation import Duty, Heartbeat, Source
-from models.tables.outbox import Endpoint
+from models.tables.installation import Heartbeat, Source
 from models.tables.slots import ProviderBot, Slot, Want
 from models.tables.trail import SyncRun, TrailEntry
-from worker import outbox
+from worker import outbox, second_chances
 from worker.access import forget_requests
 from worker.deciding import lock_events
 from worker.duties import ask_for_duties
-from worker.reconciling import NEAR
-from worker.reviving import retry_refused
 from worker.rings import MOST_RINGS, list_rings
 from worker.runtime import Runtime
+from worker.second_chances import give_second_chances
 from worker.settling import calendars_with_first
 from worker.syncing import IS_PLAIN, RECALL
 
@@ -62,11 +58,6 @@ FULL_LISTING_EVERY = timedelta(days=1)
 TIDY_EVERY = timedelta(hours=1)
 #: Nobody runs such a row meanwhile; it is only not yet said that a person has to look.
 PARK_EVERY = timedelta(seconds=30)
-REVIVE_AFTER = timedelta(hours=1)
-REVIVE_EVERY = timedelta(minutes=1)
-#: A minute's worth of refused bots: a fraction of what the provider allows, others go on beside them.
-MOST_REFUSED = 20
-REVIVED: tuple[type[Due], ...] = (Slot, Calendar, Endpoint)
 #: Recall keeps events for 60 days (docs.recall.ai, calendar integration FAQ); so do we, and the rest for less.
 KEEP_EVENTS = timedelta(days=60)
 KEEP_DELIVERIES = timedelta(days=14)
@@ -80,6 +71,37 @@ KEEP_HEARTBEATS = timedelta(days=1)
 LONGEST_UNMARKED = timedelta(days=7)
 #: Why an event is no occurrence that the next one of its series waits for.
 OUT_OF_THE_WAY = (Reason.ENDED, Reason.DELETED, Reason.CANCELLED, Reason.DISCONNECTED)
+
+
+# Built once: building a statement takes as long as having it carried out.
+_OVER = select(EVENTS.c.id).where(EVENTS.c.is_wanted, EVENTS.c.end_at <= bindparam("now"))
+_SOON = (
+    select(EVENTS.c.id)
+    .where(
+        EVENTS.c.is_wanted,
+        EVENTS.c.start_at < bindparam("instant"),
+        EVENTS.c.end_at > bindparam("now"),
+    )
+    .limit(1)
+)
+_SOURCE = select(
+    (SOURCES.c.wanted == SOURCES.c.done).label("is_idle"),
+    (func.now() - SOURCES.c.listed_at).label("age"),
+    (func.now() - SOURCES.c.parked_at).label("set_aside_for"),
+).where(SOURCES.c.name == RECALL)
+#: The calendar that was fully listed longest ago, if that is too long.
+_STALEST = (
+    select(CALENDARS.c.id)
+    .where(
+        IS_PLAIN,
+        or_(
+            CALENDARS.c.last_full_at.is_(None),
+            CALENDARS.c.last_full_at < func.now() - FULL_LISTING_EVERY,
+        ),
+    )
+    .order_by(CALENDARS.c.last_full_at.asc().nulls_first())
+    .limit(1)
+)
 
 
 @dataclass(slots=True)
@@ -113,7 +135,7 @@ class Upkeep:
             self._ring(job, row_id)
         self._every(timedelta(seconds=5), "ended", self._mark_ended)
         self._every(PARK_EVERY, "crashed", self._park_crashed)
-        self._every(REVIVE_EVERY, "revive", self._revive)
+        self._every(second_chances.EVERY, "second_chances", self._give_second_chances)
         self._every(timedelta(seconds=5), "duties", self._ask_for_duties)
         if self.rt.recall is not None:
             self._every(timedelta(seconds=5), "look", self._look_unasked)
@@ -139,8 +161,7 @@ class Upkeep:
         """Have the decisions about meetings that are over, and about what follows them, made again."""
         now = self.rt.now()
         with self.rt.db.begin() as tx:
-            over = select(EVENTS.c.id).where(EVENTS.c.is_wanted, EVENTS.c.end_at <= now)
-            ids = set(tx.execute(over).scalars())
+            ids = set(tx.execute(_OVER, {"now": now}).scalars())
             if firsts := calendars_with_first(tx):
                 # An occurrence that is over makes way for the next one, whether it had a bot or not.
                 of_series = select(EVENTS.c.id).where(
@@ -156,50 +177,12 @@ class Upkeep:
 
     def _park_crashed(self) -> None:
         with self.rt.db.begin() as tx:
-            for row in (Calendar, Slot, Endpoint, Source, Duty):
+            for row in second_chances.CRASHING:
                 for row_id in due.park_crashed(tx, row):
                     log.error("row_parked", kind=row.__name__, row_id=str(row_id), error="crashes")
 
-    def _revive(self) -> None:
-        """
-        Try again what an outage has set aside: rows that failed too often, an hour after they did,
-        and a minute after if their meeting is about to begin or under way.
-
-        What was refused is tried again every hour while its meeting is ahead. What kills its worker
-        waits for a person (`punctual revive`). All come back spread over the time until the next look.
-        """
-        now = self.rt.now()
-        is_old = {row: due.table_of(row).c.parked_at < func.now() - REVIVE_AFTER for row in REVIVED}
-        is_near = and_(SLOTS.c.join_at < now + NEAR, SLOTS.c.ends_at > now)
-        is_old[Slot] = or_(is_old[Slot], and_(is_near, SLOTS.c.parked_at < func.now() - REVIVE_EVERY))
-        with self.rt.db.begin() as tx:
-            for row in REVIVED:
-                table = due.table_of(row)
-                failed = select(due.key_of(table)).where(is_old[row], table.c.tries >= due.MOST_TRIES)
-                order = table.c.start_at if row is Slot else table.c.parked_at
-                ids = list(tx.execute(failed.order_by(order).limit(MOST_RINGS)).scalars())
-                if due.ask(tx, row, ids, now=True):
-                    self._spread(tx, row, ids)
-                    log.warning("rows_revived", kind=row.__name__, rows=len(ids))
-        with self.rt.db.begin() as tx:
-            is_old_refusal = SLOTS.c.parked_at < func.now() - REVIVE_AFTER
-            if refused := retry_refused(tx, is_old_refusal, now=now, most=MOST_REFUSED):
-                self._spread(tx, Slot, refused)
-
-    def _spread(self, tx: Tx, row: type[Due], ids: list[Any]) -> None:
-        """Have rows come due one after the other, in their order, so that nobody meets a herd."""
-        table = due.table_of(row)
-        each = REVIVE_EVERY / MOST_RINGS
-        waits = [
-            {"row_id": row_id, "wait": each * (position + self.rt.chance())}
-            for position, row_id in enumerate(ids)
-        ]
-        tx.execute(
-            update(table)
-            .where(due.key_of(table) == bindparam("row_id"))
-            .values(due_at=func.clock_timestamp() + bindparam("wait", type_=Interval)),
-            waits,
-        )
+    def _give_second_chances(self) -> None:
+        give_second_chances(self.rt.db, now=self.rt.now(), chance=self.rt.chance)
 
     def _ask_for_duties(self) -> None:
         with self.rt.db.begin() as tx:
@@ -212,32 +195,14 @@ class Upkeep:
             now = self.rt.now()
             soon = exists_meeting_before(tx, now + timedelta(hours=2), now=now)
             period = settings.reconcile_near if soon else settings.reconcile_all
-            source = tx.execute(
-                select(
-                    (SOURCES.c.wanted == SOURCES.c.done).label("is_idle"),
-                    (func.now() - SOURCES.c.listed_at).label("age"),
-                    (func.now() - SOURCES.c.parked_at).label("set_aside_for"),
-                ).where(SOURCES.c.name == RECALL)
-            ).first()
+            source = tx.execute(_SOURCE).first()
             if source is not None and source.is_idle and (source.age is None or source.age > period):
                 due.ask(tx, Source, [RECALL])
             # Everything waits for this row: set aside in a long outage, it is tried again by itself.
             set_aside_for = source.set_aside_for if source is not None else None
             if set_aside_for is not None and set_aside_for > settings.reconcile_all:
                 due.ask(tx, Source, [RECALL], now=True)
-            daily = tx.execute(
-                select(CALENDARS.c.id)
-                .where(
-                    IS_PLAIN,
-                    or_(
-                        CALENDARS.c.last_full_at.is_(None),
-                        CALENDARS.c.last_full_at < func.now() - FULL_LISTING_EVERY,
-                    ),
-                )
-                .order_by(CALENDARS.c.last_full_at.asc().nulls_first())
-                .limit(1)
-            ).scalars()
-            self._relist(tx, list(daily))
+            self._relist(tx, list(tx.execute(_STALEST).scalars()))
 
     def _relist(self, tx: Tx, ids: list[UUID]) -> None:
         if ids:
@@ -280,12 +245,7 @@ class Upkeep:
 
 def exists_meeting_before(tx: Tx, instant: datetime, *, now: datetime) -> bool:
     """Say whether some followed event with a link starts before *instant* and is not over."""
-    found = tx.execute(
-        select(EVENTS.c.id)
-        .where(EVENTS.c.is_wanted, EVENTS.c.start_at < instant, EVENTS.c.end_at > now)
-        .limit(1)
-    )
-    return found.first() is not None
+    return tx.execute(_SOON, {"instant": instant, "now": now}).first() is not None
 
 
 def _beat(tx: Tx, name: str) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, select
+from sqlalchemy import RowMapping, bindparam, select
 
 from models.db import Tx
 from models.domain.links import redacted as without_passcode
@@ -21,6 +21,8 @@ from models.tables.calendars import Calendar
 from models.tables.due import table_of
 from models.tables.events import CalendarEvent
 from models.tables.slots import Slot, Want
+
+_WANTING = select(Want.event_id).where(Want.slot_id == bindparam("slot_id"))
 
 #: A bot is at risk when its provider has not confirmed it this long before it should join.
 AT_RISK = timedelta(minutes=10)
@@ -158,6 +160,14 @@ def load_bots(
         )
         for row in tx.execute(select(table).where(table.c.id.in_(wanted_ids))).mappings()
     }
+
+
+def load_bot(
+    tx: Tx, slot: RowMapping, *, vault: Vault, now: datetime, redact: bool = False
+) -> dict[str, Any]:
+    """Show the bot of a slot of which every column is at hand."""
+    event_ids = tx.execute(_WANTING, {"slot_id": slot["id"]}).scalars()
+    return bot_view(slot, vault=vault, event_ids=event_ids, now=now, redact=redact)
 
 
 def is_at_risk(row: RowMapping, *, now: datetime) -> bool:

@@ -158,6 +158,23 @@ def park_crashed(tx: Tx, row: type[Due]) -> Sequence[Any]:
     return tx.execute(_parking_crashed(table_of(row))).scalars().all()
 
 
+def retry_crashed(
+    tx: Tx,
+    row: type[Due],
+    is_ripe: ColumnElement[bool],
+    given: Mapping[str, object],
+    *,
+    limit: int,
+) -> Sequence[Any]:
+    """
+    Let rows parked for crashes run once more, those parked longest first; their keys are returned.
+
+    One more death parks such a row again at once. *is_ripe* says whose time has come, in terms of what
+    is *given*; it is remembered with the statement: let it be a constant.
+    """
+    return tx.execute(_retrying(table_of(row), is_ripe), {"most": limit, **given}).scalars().all()
+
+
 def list_due(
     tx: Tx, row: type[Due], *, limit: int, first: Sequence[ColumnElement[Any]] = ()
 ) -> list[Any]:
@@ -278,6 +295,23 @@ def _parking_crashed(table: Table) -> UpdateBase:
             lease_until=None,
             last_error=func.concat(bindparam("words", words), last),
         )
+        .returning(key_of(table))
+    )
+
+
+@functools.cache
+def _retrying(table: Table, is_ripe: ColumnElement[bool]) -> UpdateBase:
+    crashed = (
+        select(key_of(table))
+        .where(table.c.parked_at.is_not(None), table.c.crashes >= MOST_CRASHES, is_ripe)
+        .order_by(table.c.parked_at)
+        .limit(bindparam("most"))
+        .with_for_update(skip_locked=True)
+    )
+    return (
+        update(table)
+        .where(key_of(table).in_(crashed))
+        .values(parked_at=None, crashes=MOST_CRASHES - 1, due_at=func.clock_timestamp())
         .returning(key_of(table))
     )
 

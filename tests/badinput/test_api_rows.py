@@ -180,7 +180,7 @@ def test_guessing_keys_is_slowed_down_for_the_guesser_alone(world: World) -> Non
 
 
 def test_an_endpoint_that_came_to_point_inside_is_not_connected_to(world: World) -> None:
-    """As when a name that was judged comes to resolve to the inside: what is judged is the connection."""
+    """What was allowed once is judged again at every post: the URL, and the address that is connected to."""
     with a_trap() as (port, visits):
         settings = world.seeded.runtime.settings.model_copy(update={"allow_private_endpoints": True})
         lenient = replace(world.seeded.runtime, settings=settings)

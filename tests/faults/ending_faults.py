@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections import Counter
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # ships no types
 
@@ -83,6 +86,12 @@ def _stop_at(stage: Stage, ground: Ground, point: str) -> dict[str, Figure]:
 # Ended in peace, or nearly
 
 
+def _hears_sigterm(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
 def end_everybody(ground: Ground) -> Result:
     """End all workers and receivers with SIGTERM under load, as a deployment does."""
     rounds = 1 if ground.short else 3
@@ -92,8 +101,11 @@ def end_everybody(ground: Ground) -> Result:
         for _ in range(rounds):
             with stage.editing(pause_s=0.1):
                 time.sleep(3)
-                began = time.monotonic()
                 ending = {name: stage.rig.processes[name] for name in ("work", "other", "serve")}
+                for process in ending.values():
+                    # Who is still being started has not said yet how it wants to end.
+                    until(partial(_hears_sigterm, process.pid), within=40)
+                began = time.monotonic()
                 for process in ending.values():
                     process.terminate()
                 for process in ending.values():
@@ -150,7 +162,7 @@ def run_out_of_memory(ground: Ground) -> Result:
         create(stage)
         parked = "SELECT count(*) FROM slots WHERE parked_at IS NOT NULL"
         began = time.monotonic()
-        until(lambda: stage.count(parked) == 1, within=MOST_CRASHES * 40, every=1)
+        until(lambda: stage.count(parked) == 1, within=MOST_CRASHES * 60, every=1)
         parked_s = time.monotonic() - began
         kills = oom_kills(group)
         stage.demand(kills >= MOST_CRASHES, f"the kernel killed only {kills} times")

@@ -40,8 +40,10 @@ def seconds_to_rest(rig: Rig, oracle: Oracle, *, within: float, quiet: bool = Tr
         if found == wanted and (not quiet or _is_quiet(rig)):
             return time.monotonic() - began
         if time.monotonic() - began > within:
+            why = _why_missing(rig, (Counter(wanted) - Counter(found)).keys())
             raise AssertionError(
                 f"not at rest after {within:.0f} s: {_difference(wanted, found)}; due: {_due(rig)}"
+                f"; why: {why}"
             )
         time.sleep(0.25)
 
@@ -183,6 +185,17 @@ def _is_quiet(rig: Rig) -> bool:
 def _due(rig: Rig) -> object:
     try:
         return rig.api.get("/readyz").json()
+    except Exception as broken:
+        return repr(broken)
+
+
+def _why_missing(rig: Rig, seats: Iterable[tuple[str, str]]) -> object:
+    """Ask Punctual itself why bots are not there: what it knows of the slot, and its explanation."""
+    try:
+        urls = {url for url, _ in seats}
+        slots = [bot for bot in rig.every("/v1/bots") if bot["meeting_url"] in urls]
+        events = [event for bot in slots for event in bot["event_ids"]][:3]
+        return slots[:3], [rig.api.get(f"/v1/events/{event}/why").json() for event in events]
     except Exception as broken:
         return repr(broken)
 

@@ -212,7 +212,8 @@ def kill_within_a_listing(ground: Ground) -> Result:
     with standing(ground, settings=UNHURRIED) as stage:
         stage.come_to_rest()
         answer(stage.rig.emulator.patch("/limits", json={"page_size": 5}))
-        cursor = "SELECT extract(epoch FROM cursor_at) * 1000000 FROM sources WHERE name = 'recall'"
+        epoch = "coalesce(extract(epoch FROM cursor_at) * 1000000, 0)"
+        cursor = f"SELECT {epoch} FROM sources WHERE name = 'recall'"
         arm(stage, "work", "recall.list_events:after:2")
         before = stage.count(cursor)
         many = [create_wish(stage, n) for n in range(30)]

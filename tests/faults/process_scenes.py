@@ -77,7 +77,7 @@ def arm(stage: Stage, name: str, order: str) -> None:
     before = {process.pid for process in stage.processes_of(name)}
     stage.keeper.environments[name] = {"PUNCTUAL_CRASH_AT": order}
     stage.keeper.restart(name)
-    until(lambda: stage.processes_of(name) and stage.processes_of(name)[0].pid not in before, within=20)
+    until(lambda: {process.pid for process in stage.processes_of(name)} - before, within=20)
     stage.keeper.environments.pop(name)
     stage.keeper.deaths.clear()
     until(lambda: "crash_armed" in log_of(stage, name), within=30)

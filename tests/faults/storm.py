@@ -243,6 +243,8 @@ def _judge(storm: Storm, changes: int, folder: Path) -> Result:
     stage.demand(not strange, f"answers that are neither 2xx nor 503: {strange}")
     stage.demand(not storm.failures, f"the storm itself failed: {storm.failures[:2]}")
     stage.healthy_seconds = storm.healthy_seconds
+    # What saw five of its workers killed in a row runs again after ten minutes, as documented.
+    until(lambda: not judge.parked(stage.database_url), within=720, every=2)
     result = stage.finish(
         180,
         changes=changes,

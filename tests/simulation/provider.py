@@ -7,6 +7,7 @@ clock shows. Its webhooks are carried to the receiver's one statement, and carri
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -18,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import Message
 
 from tests.simulation.turns import Crash
-from webhooks.arrivals import Inbox
+from webhooks.arrivals import Inbox, Stored
 from webhooks.receive import arrival_of
 from worker.sandbox.recall import gate
 from worker.sandbox.recall import outgoing as svix
@@ -51,6 +52,7 @@ class Provider(httpx.BaseTransport):
         self.sim = sim
         self.acked: dict[str, datetime] = {}
         self._receiver = receiver
+        self._loop = asyncio.Runner()
         self._out_until: datetime | None = None
         #: Requests of callers that have given up; they arrive later.
         self.ghosts = 0
@@ -63,6 +65,10 @@ class Provider(httpx.BaseTransport):
 
     def recover(self) -> None:
         self._out_until = None
+
+    def end(self) -> None:
+        """Let go of what the story needed; nothing is delivered any more."""
+        self._loop.close()
 
     # Calls
 
@@ -173,13 +179,18 @@ class Provider(httpx.BaseTransport):
                 again_s = wait_s + sim.decisions.between("hook.again", 0, 30)
                 sim.after(again_s, lambda message=message: self._deliver(message, None))  # type: ignore[misc]  # bound now
 
+    async def _store(self, message: svix.Message) -> Stored:
+        line = await self._receiver.open()
+        line._connection.execute("SELECT 1")  # a statement through psycopg tells the session the time
+        return await self._receiver.store([arrival_of(message.id, message.body)])
+
     def _deliver(self, message: svix.Message, fault: str | None) -> None:
         sim = self.sim
         status: int | None = 204
         if fault == "down":
             status = 503
         elif fault != "lost":
-            stored = self._receiver.store([arrival_of(message.id, message.body)])
+            stored = self._loop.run(self._store(message))
             if fault == "unanswered":
                 status = None
                 self._receiver.close()

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from models.tables import due
-from models.tables.base import Due, new_id
+from models.tables.base import new_id
 from models.tables.calendars import Calendar
 from tests.simulation.author import Author, Edit
 from tests.simulation.clockwork import wound
@@ -109,6 +109,7 @@ class Simulation(Scheduler):
             finally:
                 self._clear_stage()
                 self._inbox.close()
+                self.provider.end()
         return Outcome(
             seed=self.story.seed,
             violation=self.violation,
@@ -185,7 +186,6 @@ class Simulation(Scheduler):
         began_at = self.now()
         while self.now() - began_at < CONVERGED_WITHIN:
             self._run_for(15)
-            self._revive_crashed()
             if self._amiss() is None:
                 return self.now() - began_at
         self.violated(f"I1 an hour after the last fault: {self._amiss()}")
@@ -262,19 +262,6 @@ class Simulation(Scheduler):
             for (operation, _), number in counts.items()
             if not operation.endswith(("_list", "_retrieve"))
         )
-
-    def _revive_crashed(self) -> None:
-        """Do what the runbook says of rows that killed their workers five times: revive them."""
-        with self.database.engine.begin() as tx:
-            for row in Due.__subclasses__():
-                table = due.table_of(row)
-                found = tx.execute(
-                    text(
-                        f"SELECT {due.key_of(table).name} FROM {table.name} WHERE parked_at IS NOT NULL"
-                        " AND last_error LIKE '%died without reporting%'"
-                    )
-                )
-                due.ask(tx, row, list(found.scalars()), now=True)
 
     def endpoint_failed(self) -> bool:
         with self.database.engine.begin() as tx:

@@ -12,10 +12,12 @@ import pytest
 from sqlalchemy import Engine, insert, text, update
 
 from models.sealing import Vault
+from models.tables import due
 from models.tables.base import new_id
 from models.tables.due import MOST_CRASHES, MOST_TRIES, table_of
 from models.tables.installation import Lease
 from models.tables.outbox import Endpoint
+from models.tables.slots import Slot
 from tests.builders import NOON, a_calendar, a_found, an_event, an_installation
 from tests.worker.world import SOURCES, World, real_now
 from worker import jobs
@@ -567,6 +569,56 @@ def test_what_an_outage_set_aside_is_tried_again_after_an_hour_and_nothing_else(
     upkeep.tick()
 
     assert (world.slot()["parked_at"] is None) is is_revived
+
+
+@pytest.mark.parametrize(("minutes", "is_tried"), [(9, False), (11, True)])
+def test_what_its_workers_died_of_runs_once_more_after_ten_minutes(
+    world: World, upkeep: Upkeep, minutes: int, is_tried: bool
+) -> None:
+    a_calendar(world.db, **CALM)
+    world.store(a_found())
+    world.change_slot(parked_at=real_now() - timedelta(minutes=minutes), crashes=MOST_CRASHES)
+    wait(world, timedelta(minutes=2))
+
+    upkeep.tick()
+
+    assert (world.slot()["parked_at"] is None) is is_tried
+
+
+def test_what_dies_again_is_set_aside_again_at_once(world: World, upkeep: Upkeep) -> None:
+    a_calendar(world.db, **CALM)
+    world.store(a_found())
+    world.change_slot(parked_at=real_now() - timedelta(minutes=11), crashes=MOST_CRASHES)
+    wait(world, timedelta(minutes=2))
+    upkeep.tick()
+    with world.db.begin() as tx:
+        assert due.claim(tx, Slot) is not None
+    world.change_slot(lease_until=real_now() - timedelta(seconds=1))
+    wait(world, timedelta(minutes=2))
+
+    upkeep.tick()
+
+    assert world.slot()["parked_at"] is not None
+
+
+@pytest.mark.parametrize("is_near", [True, False])
+def test_what_everything_or_a_meeting_waits_for_runs_again_after_a_minute(
+    world: World, upkeep: Upkeep, is_near: bool
+) -> None:
+    a_calendar(world.db, **CALM)
+    world.store(a_found())
+    lately = real_now() - timedelta(seconds=70)
+    world.change_slot(parked_at=lately, crashes=MOST_CRASHES)
+    with world.db.begin() as tx:
+        tx.execute(update(SOURCES).values(wanted=3, crashes=MOST_CRASHES, parked_at=lately))
+    wait(world, timedelta(minutes=2))
+    if is_near:
+        world.at = NOON + timedelta(minutes=5)
+
+    upkeep.tick()
+
+    assert world.workspace()["parked_at"] is None
+    assert (world.slot()["parked_at"] is None) is is_near
 
 
 def test_what_was_set_aside_a_moment_ago_stays_there(world: World, upkeep: Upkeep) -> None:
