@@ -24,7 +24,7 @@ LISTING_PATIENCE = timedelta(seconds=10)
 RESERVED = 0.2
 SLOWEST_PACE = 0.1
 SLOW_DOWN = 0.7
-RECOVERY_PER_MINUTE = 0.1  # from the slowest pace back to the full one in nine quiet minutes
+RECOVERY_PER_MINUTE = 0.3  # from the slowest pace back to the full one in three quiet minutes
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,7 +190,8 @@ class _Run:
             # A list may lag: while the key stands, what it does not show is asked for under that key.
             if found.bot_id is not None or not self._may_repeat(situation, now):
                 clear_intent(tx, self.slot_id)
-            record_standing(tx, situation, found, fetch=fetch, change=Change.SEEN)
+            left = record_standing(tx, situation, found, fetch=fetch, change=Change.SEEN)
+            due.ask(tx, Slot, left)
             _leave_trail(tx, self.slot_id, "observed", bot_id=found.bot_id, state=str(found.state))
 
     def _take(self, situation: Situation, step: Step) -> None:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, case, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from models.db import Tx
@@ -38,6 +38,21 @@ _LOCKED_EVENTS = (
     .with_for_update(of=EVENTS)
 )
 
+_BEREFT = (
+    update(SLOTS)
+    .where(SLOTS.c.bot_id == bindparam("bot"), SLOTS.c.id != bindparam("slot"))
+    .values(
+        bot_id=None,
+        bot_hash=None,
+        bot_state=case(
+            (SLOTS.c.bot_state == str(BotState.SCHEDULED), str(BotState.WANTED)),
+            else_=SLOTS.c.bot_state,
+        ),
+        updated_at=func.now(),
+    )
+    .returning(SLOTS.c.id)
+)
+
 #: What of a bot is news when it moves; the rest follows from other things or from these.
 MOVES = ("join_at", "meeting_url", "key", "external_id", "meeting_platform")
 
@@ -62,7 +77,8 @@ def record_standing(
     """
     Store what stands for a slot now.
 
-    The ids of other slots whose event came over to this one are returned: their bots need a look.
+    The ids of other slots whose event or whose bot came over to this one are returned: they need a
+    look.
     """
     slot = situation.slot
     if step is not None and step.operation is Operation.LEAVE:
@@ -78,6 +94,7 @@ def record_standing(
         state = BotState.SCHEDULED
     if standing.bot_id is None and not state.is_over:
         state = BotState.WANTED
+    bereft = _take_over(tx, slot["id"], standing.bot_id)
     tx.execute(
         update(SLOTS)
         .where(SLOTS.c.id == slot["id"])
@@ -95,7 +112,7 @@ def record_standing(
     _remember_bot(tx, situation, standing, change)
     left = _record_attachments(tx, situation, standing, fetch=fetch, step=step)
     _empty(tx, left)
-    return left
+    return [*left, *bereft]
 
 
 def lock_carriers(tx: Tx, situation: Situation, step: Step | None = None) -> None:
@@ -231,6 +248,22 @@ def _record_attachments(
             .values(bots_fetch=fetch, **_attachment_columns(one, slot_id, key))
         )
     return left
+
+
+def _take_over(tx: Tx, slot_id: UUID, bot_id: str | None) -> list[UUID]:
+    """
+    Take a bot from the slot that has it, if another has; which slot that is is returned.
+
+    Under the key of a meeting that has moved away, Recall gives the next one there the bot of the
+    first, until that is booked anew where it went.
+    """
+    if bot_id is None:
+        return []
+    bereft = list(tx.execute(_BEREFT, {"slot": slot_id, "bot": bot_id}).scalars())
+    if bereft:
+        carried = update(EVENTS).where(EVENTS.c.attached_slot_id.in_(bereft))
+        tx.execute(carried.values(attached_hash=None))
+    return bereft
 
 
 def _empty(tx: Tx, left: list[UUID]) -> None:

@@ -245,8 +245,9 @@ def _judge(storm: Storm, changes: int, folder: Path) -> Result:
     stage.healthy_seconds = storm.healthy_seconds
     # What saw five of its workers killed in a row runs again after ten minutes, as documented.
     until(lambda: not judge.parked(stage.database_url), within=720, every=2)
+    # What is left to do waits for the provider's budget, which refusals have slowed down.
     result = stage.finish(
-        180,
+        600,
         changes=changes,
         **{name.replace(" ", "_"): count for name, count in storm.counts.items()},
         deaths=sum(stage.keeper.deaths.values()),
