@@ -191,8 +191,9 @@ def _work(rt: Runtime, claimed: due.Claim, outcome: PostOutcome) -> None:
             answers = pool.map(lambda event: post_one(rt, target, event), events)
             answered = [_Answered(owed, answer) for owed, answer in zip(heads, answers, strict=True)]
             outcome.rounds += 1
+            has_delivered = any(item.succeeded for item in answered)
             with rt.db.begin() as tx:
-                still_mine(tx, Endpoint, claimed)
+                still_mine(tx, Endpoint, claimed, has_progressed=has_delivered)
                 has_more = _record(tx, target, answered, outcome, chance=rt.chance)
             width = min(width * 2, SIDE_BY_SIDE)
     with rt.db.begin() as tx:

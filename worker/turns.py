@@ -133,9 +133,13 @@ def sqlstate_of(failed: DBAPIError) -> str | None:
     return code if isinstance(code, str) else None
 
 
-def still_mine(tx: Tx, row: type[Due], claimed: due.Claim) -> None:
-    """Lock the row for this transaction, or raise LeaseLost: first line of every writing step."""
-    if not due.holds(tx, row, claimed):
+def still_mine(tx: Tx, row: type[Due], claimed: due.Claim, *, has_progressed: bool = False) -> None:
+    """
+    Lock the row for this transaction, or raise LeaseLost: first line of every writing step.
+
+    *has_progressed* is for `due.holds`.
+    """
+    if not due.holds(tx, row, claimed, has_progressed=has_progressed):
         msg = f"{row.__name__} {claimed.id}"
         raise LeaseLost(msg)
 

@@ -110,13 +110,22 @@ def claim(
     return None if taken is None else Claim(taken[0], taken[1], taken[2], taken[3])
 
 
-def holds(tx: Tx, row: type[Due], claimed: Claim, *, lease: timedelta = LEASE) -> bool:
+def holds(
+    tx: Tx,
+    row: type[Due],
+    claimed: Claim,
+    *,
+    lease: timedelta = LEASE,
+    has_progressed: bool = False,
+) -> bool:
     """
     Say whether the claim still stands, and renew its lease; every write of a run asks this first.
 
-    The row stays locked until the transaction ends.
+    The row stays locked until the transaction ends. A run that *has progressed*, and would again, is
+    not one of those that died for nothing, whatever kills it later.
     """
-    return bool(tx.execute(_renewing(table_of(row)), {**_of(claimed), "lease": lease}).rowcount)
+    renewing = _renewing(table_of(row), has_progressed=has_progressed)
+    return bool(tx.execute(renewing, {**_of(claimed), "lease": lease}).rowcount)
 
 
 def finish(tx: Tx, row: type[Due], claimed: Claim) -> bool:
@@ -238,10 +247,11 @@ def _claiming(
 
 
 @functools.cache
-def _renewing(table: Table) -> Update:
-    return _of_claim(table).values(
+def _renewing(table: Table, *, has_progressed: bool) -> Update:
+    renewing = _of_claim(table).values(
         lease_until=func.clock_timestamp() + bindparam("lease", type_=Interval)
     )
+    return renewing.values(crashes=0) if has_progressed else renewing
 
 
 @functools.cache

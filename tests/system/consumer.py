@@ -82,7 +82,8 @@ def main(url: str, exchange: str, queue: str, port: str, folder: str, secret_fil
     serve_http(int(port), Ledger(Path(folder) / "http.ledger"), Path(secret_file))
     with Connection(url) as connection:
         topic = Exchange(exchange, type="topic", durable=True)
-        everything = Queue(queue, topic, routing_key="#", durable=False, auto_delete=True)
+        # Survives its broker, as a subscriber's has to; goes by itself once nobody consumes from it.
+        everything = Queue(queue, topic, routing_key="#", durable=True, expires=600)
         Amqp(connection, everything, Ledger(Path(folder) / "amqp.ledger")).run()
 
 

@@ -20,7 +20,7 @@ from tests.publishers.sink import Received, Reply, Sink, a_sink
 from worker import endpoints
 from worker.outbox import number_all
 from worker.ports import PostAnswer
-from worker.posting import WAITS, PostOutcome, post_waiting, wait_after
+from worker.posting import SIDE_BY_SIDE, WAITS, PostOutcome, post_waiting, wait_after
 from worker.publishers.webhooks import HttpPoster
 from worker.runtime import Runtime
 from worker.turns import Outcome
@@ -328,6 +328,48 @@ def test_a_worker_that_dies_after_posting_posts_the_same_again(rt: Runtime, sink
 
     assert order(sink) == {"bot/a": [1, 1]}
     assert len({received.headers["webhook-id"] for received in sink.received}) == 1
+
+
+def test_a_run_that_posted_something_did_not_die_for_nothing(rt: Runtime) -> None:
+    """Else the fifth kill in a row would set a busy endpoint aside that nothing is wrong with."""
+
+    class Died(BaseException):
+        pass
+
+    endpoint_id, _ = subscribe(rt, "https://hooks.example.com/punctual")
+    with rt.db.begin() as tx:
+        tx.execute(text("UPDATE endpoints SET crashes = 3"))
+    posted = 0
+
+    class DyingPoster(FakePoster):
+        def post(self, *args: Any, **kwargs: Any) -> PostAnswer:
+            nonlocal posted
+            posted += 1
+            if posted > SIDE_BY_SIDE:
+                raise Died
+            return super().post(*args, **kwargs)
+
+    subjects = [f"bot/{number}" for number in range(SIDE_BY_SIDE + 1)]
+    with pytest.raises(Died):
+        tell_and_post(a_runtime(rt.db, poster=DyingPoster()), endpoint_id, *subjects)
+
+    assert one(rt.db, "SELECT crashes FROM endpoints") == 0
+
+
+def test_a_run_that_died_at_its_first_post_did(rt: Runtime) -> None:
+    class Died(BaseException):
+        pass
+
+    endpoint_id, _ = subscribe(rt, "https://hooks.example.com/punctual")
+
+    class DyingPoster(FakePoster):
+        def post(self, *args: Any, **kwargs: Any) -> PostAnswer:
+            raise Died
+
+    with pytest.raises(Died):
+        tell_and_post(a_runtime(rt.db, poster=DyingPoster()), endpoint_id, "bot/a")
+
+    assert one(rt.db, "SELECT crashes FROM endpoints") == 1
 
 
 def test_a_run_that_lost_its_lease_records_nothing(rt: Runtime, sink: Sink) -> None:
