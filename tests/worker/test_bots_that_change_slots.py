@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine, select
 from tenacity import wait_none
 
+from models.domain.bots import Seat, Standing
 from models.domain.times import rfc3339
 from models.sealing import Vault
 from tests.builders import NOON, a_calendar, a_found, a_link, an_event
 from tests.contracts.emulated import Emulator, running_recall
+from tests.fakes import FakeBotProvider
 from tests.worker.world import SLOTS, World
 from worker.providers.recall import ManagedBots
 from worker.reconciling import MOST_REPEATS, reconcile
@@ -107,3 +110,30 @@ def test_the_same_holds_for_a_bot_that_is_found_after_a_lost_answer(office: Offi
 
     assert [datetime.fromisoformat(at) for at in office.joins()] == [NOON, LATER]
     assert len(set(office.bots_of_slots().values()) - {None}) == 2
+
+
+class MistakenBots(FakeBotProvider):
+    """A provider that, asked about any slot, shows the first bot there is."""
+
+    def look(self, slot_id: UUID, seat: Seat | None, standing: Standing) -> Standing:
+        super().look(slot_id, seat, standing)
+        return replace(self.live[0].standing(), digest=None)
+
+
+def test_a_slot_that_loses_its_bot_to_another_gets_a_new_one(db: Engine, vault: Vault) -> None:
+    """It was at rest: nobody else would have looked after it."""
+    a_calendar(db)
+    world = World(db, vault)
+    bots = MistakenBots(now=lambda: world.at)
+    world.rt = replace(world.rt, bots=bots)
+    world.store(a_found())
+    world.reconcile_all()
+    world.store(a_found(an_event("event-2", start=LATER, link="xyz-abcd-efg")))
+    bots.lose_answer()
+
+    world.reconcile_all()
+
+    with db.begin() as tx:
+        held = set(tx.execute(select(SLOTS.c.bot_id)).scalars())
+    assert len(held) == 2
+    assert None not in held
