@@ -194,6 +194,10 @@ def _created(mode: str) -> str:
     return "recall.schedule_bot" if mode == MANAGED else "recall.create_bot"
 
 
+#: Far less than a huge answer takes once it is read.
+ROOM_BYTES = 100 * 1024 * 1024
+
+
 @contextmanager
 def memory_bounded(stage: Stage) -> Iterator[Path]:
     """Keep the consumer's processes in a memory cgroup with little room for the length of a `with` block."""
@@ -209,9 +213,9 @@ def memory_bounded(stage: Stage) -> Iterator[Path]:
         for process in consumers:
             (group / "cgroup.procs").write_text(str(process.pid))
         time.sleep(3)
+        # What the processes had before they came is charged elsewhere, and shared by them besides.
         used = int((group / "memory.usage_in_bytes").read_text())
-        resident = sum(process.memory_info().rss for process in consumers)
-        (group / "memory.limit_in_bytes").write_text(str(max(used, resident) + 80 * 1024 * 1024))
+        (group / "memory.limit_in_bytes").write_text(str(used + ROOM_BYTES))
         yield group
     finally:
         for pid in (group / "cgroup.procs").read_text().split():
