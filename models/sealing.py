@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import os
 from collections.abc import Sequence
 from uuid import UUID
@@ -35,6 +36,7 @@ class Vault:
             raise ValueError(msg)
         self._newest = _key_id(keys[0])
         self._ciphers = {_key_id(key): AESGCM(key) for key in keys}
+        self._marking = [hashlib.sha256(b"punctual marks" + key).digest() for key in keys]
 
     def __repr__(self) -> str:
         return f"Vault({len(self._ciphers)} keys)"
@@ -60,6 +62,21 @@ class Vault:
             raise CannotOpen(msg) from broken
         return text.decode()
 
+    @property
+    def newest_key_id(self) -> bytes:
+        """What stands in values that the newest key has sealed, behind the version byte."""
+        return self._newest
+
+    def mark(self, text: str) -> str:
+        """Write a mark that only we can have put on *text*: HMAC-SHA256 under the newest key."""
+        return _mark(self._marking[0], text)
+
+    def bears(self, text: str, mark: str) -> bool:
+        """Say whether *mark* is ours for *text*, under any configured key; takes the same time if not."""
+        given = mark.encode(errors="replace")
+        right = [hmac.compare_digest(_mark(key, text).encode(), given) for key in self._marking]
+        return any(right)
+
     def is_current(self, sealed: bytes) -> bool:
         """Say whether *sealed* was made with the newest key."""
         return sealed[1 : 1 + _KEY_ID_BYTES] == self._newest
@@ -82,6 +99,11 @@ def read_keys(text: str) -> list[bytes]:
 def new_key() -> str:
     """Make a fresh key, in base64."""
     return base64.b64encode(os.urandom(KEY_BYTES)).decode()
+
+
+def _mark(key: bytes, text: str) -> str:
+    digest = hmac.digest(key, text.encode(), "sha256")
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def _key_id(key: bytes) -> bytes:

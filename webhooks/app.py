@@ -5,6 +5,7 @@ they are. The only place in `webhooks` that knows all of them.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -22,7 +23,9 @@ from starlette.types import Receive, Scope, Send
 from webhooks import api
 from webhooks.health import health_routes
 from webhooks.metrics import metrics_route
+from webhooks.pages import page_routes
 from webhooks.problems import problem
+from webhooks.pushes import push_routes
 from webhooks.receive import RETRY_AFTER_S, Receiver
 from webhooks.shortcut import Shortcut
 from webhooks.writer import Writer
@@ -68,26 +71,29 @@ def create_app(rt: Runtime, *, ring: Callable[[str, str | None], None] | None = 
     *ring* is the runtime's bell unless given. With the `memory://` broker nobody is rung: the commit
     itself wakes the workers.
     """
-    writer = Writer(
-        rt.db,
-        source="recall",
-        ring=ring or rt.bell.ring,
-        notify=rt.settings.broker_url.get_secret_value().startswith("memory://"),
-    )
+    notify = rt.settings.broker_url.get_secret_value().startswith("memory://")
+    ring = ring or rt.bell.ring
+    writer = Writer(rt.db, source="recall", ring=ring, notify=notify)
+    google = Writer(rt.db, source="google", ring=ring, notify=notify, by_id=True)
+    microsoft = Writer(rt.db, source="microsoft", ring=ring, notify=notify, by_id=True)
     secrets = rt.settings.recall_webhook_secrets
     keys = [signing_key(secret.get_secret_value()) for secret in secrets]
     receiver = Receiver(source="recall", keys=keys, writer=writer, now=rt.now)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        writer.start()
+        writers = (writer, google, microsoft)
+        for each in writers:
+            each.start()
         yield
-        await writer.stop()
+        await asyncio.gather(*(each.stop() for each in writers))
 
     routes: list[BaseRoute] = [
         Route("/", _front_page, methods=["GET"]),
         *health_routes(rt, is_writing=lambda: writer.is_writing),
         metrics_route(rt),
+        *push_routes(rt.vault, google=google, microsoft=microsoft),
+        *page_routes(rt),
         *api.routes(rt),
     ]
     app = App(

@@ -53,7 +53,7 @@ WITH arrived AS (
     SELECT arrived.*, calendar_id, ask <> '' AND calendar_id IS NULL AS is_unknown
     FROM arrived LEFT JOIN LATERAL (
         SELECT calendars.id AS calendar_id FROM calendars
-        WHERE ask <> '' AND source = $1::text AND external_id = ref LIMIT 1
+        WHERE ask <> '' AND {is_meant} LIMIT 1
     ) AS calendar ON true
 )"""
 _LOCKED = """
@@ -107,6 +107,10 @@ FROM judged LEFT JOIN LATERAL (
 ) AS earlier ON true
 WHERE (SELECT count(rang) FROM rung) >= 0 AND (is_unknown OR NOT is_new)
 """
+#: How a delivery names its calendar: as the workspace does, or, where we opened the channel, as we do.
+_BY_NAME = "source = $1::text AND external_id = ref AND connection_id IS NULL"
+#: The source is compared so that no index can be used for it: the key alone is to be looked up.
+_BY_ID = "calendars.id = ref::uuid AND source || '' = $1::text"
 #: Rows go in by message id, then calendars are locked by key: two receivers with the same deliveries
 #: cannot deadlock. The update walks the key's index, for which the array is sorted. What is set on a
 #: calendar is what `due.ask` sets.
@@ -119,7 +123,6 @@ _STORE_WHAT_IS_FREE = (
     + _STORED.format(where=" WHERE calendar_id IS NULL OR calendar_id IN (SELECT id FROM locked)")
     + _ASKED.format(those="touched")
 )
-_PREPARED = {"store_and_ask": _STORE_AND_ASK, "store_what_is_free": _STORE_WHAT_IS_FREE}
 #: Source, notify, then the columns of `arrived`; bodies as a binary array, whose text would be twice as long.
 _FORMATS = [*[Format.TEXT] * 6, Format.BINARY, *[Format.TEXT] * 4]
 _BYTEA = 17
@@ -171,18 +174,19 @@ class Inbox:
     """
     The deliveries of one source, written over one connection that is kept and replaced when it fails.
 
-    Stores one group at a time.
+    Stores one group at a time. *by_id* says that deliveries name calendars by our id.
     """
 
-    def __init__(self, engine: Engine, *, source: str, notify: bool) -> None:
+    def __init__(self, engine: Engine, *, source: str, notify: bool, by_id: bool = False) -> None:
         self._engine = engine
+        self._prepared = _prepared(_BY_ID if by_id else _BY_NAME)
         self._head = [source.encode(), b"t" if notify else b"f"]
         self._line: Line | None = None
 
     async def open(self) -> Line:
         """Connect now rather than with the first group. Raises as `store` does."""
         if self._line is None:
-            self._line = await Line.open(self._engine, session=_SESSION, prepared=_PREPARED)
+            self._line = await Line.open(self._engine, session=_SESSION, prepared=self._prepared)
         return self._line
 
     async def store(self, arrivals: Sequence[Arrival]) -> Stored:
@@ -215,10 +219,20 @@ class Inbox:
             with contextlib.suppress(psycopg.Error):
                 line.close()
 
+    def look(self) -> None:
+        """Have a `store` on a connection that is lost fail now; to be called now and then."""
+        if self._line is not None:
+            self._line.look()
+
     def hang_up(self) -> None:
         """Have a `store` that waits for a database fallen silent fail now."""
         if self._line is not None:
             self._line.hang_up()
+
+
+def _prepared(is_meant: str) -> dict[str, str]:
+    statements = {"store_and_ask": _STORE_AND_ASK, "store_what_is_free": _STORE_WHAT_IS_FREE}
+    return {name: text.replace("{is_meant}", is_meant) for name, text in statements.items()}
 
 
 def _columns_of(arrivals: Sequence[Arrival]) -> Sequence[bytes]:

@@ -67,11 +67,21 @@ class Line:
             loop.add_reader(place, self._read)
             if libpq.flush():
                 loop.add_writer(place, self._write)
+            self._read()
             return await self._running
         finally:
             self._running = None
             loop.remove_reader(place)
             loop.remove_writer(place)
+
+    def look(self) -> None:
+        """
+        See whether the line is still there: uvloop calls no reader of a socket that is in error.
+
+        To be called now and then; a statement that waits on a line that is lost fails by it.
+        """
+        if self._running is not None:
+            self._read()
 
     def hang_up(self) -> None:
         """Stop waiting for a database that has fallen silent; then only `close` is of use."""

@@ -26,6 +26,7 @@ from starlette.routing import Route
 from models.db import Tx
 from models.tables.base import Due
 from models.tables.calendars import Calendar
+from models.tables.connections import Connection, PushChannel
 from models.tables.due import table_of
 from models.tables.installation import Source
 from models.tables.outbox import Endpoint
@@ -46,6 +47,8 @@ _DUE_KINDS: dict[str, type[Due]] = {
     "slot": Slot,
     "endpoint": Endpoint,
     "source": Source,
+    "connection": Connection,
+    "push_channel": PushChannel,
 }
 
 

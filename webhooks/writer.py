@@ -67,6 +67,7 @@ class Writer:
 
     *ring* is called once the answers are out, for every job that now has something to do. With
     *notify* the commit itself wakes whoever listens on the channel `punctual`, and nobody is rung.
+    *by_id* says that deliveries name calendars by our id.
     """
 
     def __init__(
@@ -76,9 +77,10 @@ class Writer:
         source: str,
         ring: Callable[[str, str | None], None],
         notify: bool = False,
+        by_id: bool = False,
         patience_s: float = PATIENCE_S,
     ) -> None:
-        self._inbox = Inbox(engine, source=source, notify=notify)
+        self._inbox = Inbox(engine, source=source, notify=notify, by_id=by_id)
         self._source = source
         self._ring = None if notify else ring
         self._patience_s = patience_s
@@ -182,6 +184,8 @@ class Writer:
             log.error("commit_took_too_long", deliveries=lost)
         if self._overdue_at <= now:
             self._inbox.hang_up()
+        else:
+            self._inbox.look()
         assert self._loop is not None
         self._tick = self._loop.call_later(TICK_S, self._give_up_on_late)
 

@@ -32,7 +32,17 @@ from worker.clock import utc_now
 from worker.errors import ConfigError
 from worker.http import build_client
 from worker.ports import BotProvider, CalendarSource, Publisher
-from worker.providers.recall import ManagedBots, RecallClient, RecallSource, SelfManagedBots
+from worker.ports_direct import AccountCalendars, Authority
+from worker.providers.google import GoogleCalendars
+from worker.providers.microsoft import MicrosoftCalendars
+from worker.providers.oauth import GoogleAuthority, MicrosoftAuthority
+from worker.providers.recall import (
+    EitherBots,
+    ManagedBots,
+    RecallClient,
+    RecallSource,
+    SelfManagedBots,
+)
 from worker.publishers.amqp import AmqpPublisher
 from worker.publishers.webhooks import HttpPoster
 from worker.runtime import Runtime
@@ -79,6 +89,8 @@ def build(settings: Settings, *, app: Celery | None = None, pool_size: int = 10)
             recall=recall,
             bots=bots,
             publisher=publisher,
+            authorities=_authorities(settings, client),
+            accounts=_accounts(settings, db, client),
         )
         return Built(runtime, opened.pop_all().close)
 
@@ -210,12 +222,59 @@ def _recall(
         allowance=allowance,
         count=metrics.count_provider_request,
     )
+    own = SelfManagedBots(recall, now=utc_now)
     bots: BotProvider = (
-        ManagedBots(recall, now=utc_now)
+        EitherBots(managed=ManagedBots(recall, now=utc_now), own=own)
         if settings.bot_mode == "recall_managed"
-        else SelfManagedBots(recall, now=utc_now)
+        else own
     )
     return RecallSource(recall, email_of=lambda ref: _email_of(db, ref)), bots
+
+
+def _authorities(settings: Settings, client: httpx.Client) -> dict[str, Authority]:
+    count = metrics.count_provider_request
+    return {
+        "google": GoogleAuthority(
+            accounts_url=settings.google_accounts_url.rstrip("/"),
+            oauth_url=settings.google_oauth_url.rstrip("/"),
+            api_url=settings.google_api_url.rstrip("/"),
+            http=client,
+            count=count,
+        ),
+        "microsoft": MicrosoftAuthority(
+            login_url=settings.microsoft_login_url.rstrip("/"),
+            graph_url=settings.microsoft_graph_url.rstrip("/"),
+            http=client,
+            count=count,
+        ),
+    }
+
+
+def _accounts(settings: Settings, db: Engine, client: httpx.Client) -> dict[str, AccountCalendars]:
+    allowance = SharedBudgets(
+        db,
+        {
+            "google.calls": settings.google_calls_per_minute,
+            "microsoft.calls": settings.microsoft_calls_per_minute,
+        },
+    )
+    count = metrics.count_provider_request
+    return {
+        "google": GoogleCalendars(
+            api_url=settings.google_api_url.rstrip("/"),
+            http=client,
+            allowance=allowance,
+            notify_url=f"{settings.base_url}/webhooks/google",
+            count=count,
+        ),
+        "microsoft": MicrosoftCalendars(
+            graph_url=settings.microsoft_graph_url.rstrip("/"),
+            http=client,
+            allowance=allowance,
+            notify_url=f"{settings.base_url}/webhooks/microsoft",
+            count=count,
+        ),
+    }
 
 
 def _email_of(db: Engine, external_id: str) -> str | None:

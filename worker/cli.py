@@ -12,7 +12,7 @@ from worker.errors import ConfigError
 from worker.logs import set_up_logs
 from worker.settings import Settings, load_settings
 
-SANDBOX_PORT = 8090
+SANDBOX_PORT, GOOGLE_PORT, MICROSOFT_PORT = 8090, 8091, 8092
 
 
 class OneLinePerFault(click.Group):
@@ -88,7 +88,12 @@ def migrate() -> None:
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=SANDBOX_PORT, show_default=True)
+@click.option("--port", type=int, help=f"Recall's; default: {SANDBOX_PORT}.")
+@click.option("--google-port", type=int, help=f"Default: {GOOGLE_PORT}, with another --port nowhere.")
+@click.option(
+    "--microsoft-port", type=int, help=f"Default: {MICROSOFT_PORT}, with another --port nowhere."
+)
+@click.option("--redirect-uri", "redirect_uris", multiple=True, help="Where consents may lead back to.")
 @click.option("--webhook-url", default=None, help="Where notifications go.")
 @click.option(
     "--webhook-secret",
@@ -96,16 +101,33 @@ def migrate() -> None:
     default=None,
     help="whsec_… that signs them.",
 )
-def sandbox(host: str, port: int, webhook_url: str | None, webhook_secret: str | None) -> None:
+def sandbox(
+    *,
+    host: str,
+    port: int | None,
+    google_port: int | None,
+    microsoft_port: int | None,
+    redirect_uris: tuple[str, ...],
+    webhook_url: str | None,
+    webhook_secret: str | None,
+) -> None:
     """Run the provider emulators on loopback, with a control API under /_emulator/."""
     from worker.sandbox.__main__ import main as run
 
     set_up_logs(None)
-    more = [
-        *(["--webhook-url", webhook_url] if webhook_url else []),
-        *(["--webhook-secret", webhook_secret] if webhook_secret else []),
-    ]
-    run(["--host", host, "--port", str(port), *more])
+    if port is None:
+        google_port = google_port or GOOGLE_PORT
+        microsoft_port = microsoft_port or MICROSOFT_PORT
+    options = {
+        "--port": port or SANDBOX_PORT,
+        "--google-port": google_port,
+        "--microsoft-port": microsoft_port,
+        "--webhook-url": webhook_url,
+        "--webhook-secret": webhook_secret,
+    }
+    given = [text for name, value in options.items() if value for text in (name, str(value))]
+    given += [text for uri in redirect_uris for text in ("--redirect-uri", uri)]
+    run(["--host", host, *given])
 
 
 @main.command()

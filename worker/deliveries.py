@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, RowMapping, Text, cast, literal, select, tuple_, update
 
 from models.db import Tx
 from models.tables import due
@@ -79,10 +79,13 @@ def replay(rt: Runtime, delivery_id: UUID) -> dict[str, Any] | None:
         if row is None:
             return None
         if row["ref"] is not None:
+            # Who opened the channel names the calendar by our id, a workspace by its own.
+            is_ours = row["source"] != "recall"
+            name = cast(CALENDARS.c.id, Text) if is_ours else CALENDARS.c.external_id
             calendars = tx.execute(
                 select(CALENDARS.c.id).where(
                     CALENDARS.c.source == row["source"],
-                    CALENDARS.c.external_id == row["ref"],
+                    name == row["ref"],
                     CALENDARS.c.deleted_at.is_(None),
                 )
             ).scalars()

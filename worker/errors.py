@@ -3,7 +3,8 @@ One class per reaction: who raises it decides what happens next, not what went w
 
     Reaction
       TryLater            wait, then do the same again
-      AuthorizationLost   the user (or the operator) has to connect again
+      AuthorizationLost   the operator's key or client is not accepted
+        ConsentLost       a user's consent is not accepted any more: the user has to connect again
       CursorGone          start over from a full listing
       AlreadyGone         what we wanted removed is not there: success
       Refused             the other side will never accept this; trying again changes nothing
@@ -48,6 +49,10 @@ class TryLater(Reaction):
 
 class AuthorizationLost(Reaction):
     """Our credentials are not accepted."""
+
+
+class ConsentLost(AuthorizationLost):
+    """What a user once allowed is not allowed any more."""
 
 
 class CursorGone(Reaction):

@@ -16,7 +16,7 @@ from models.domain.bots import BotState, may_follow
 from models.domain.times import parse_instant
 from models.tables import due
 from models.tables.base import new_id
-from models.tables.calendars import Calendar
+from models.tables.calendars import IS_OF_WORKSPACE, Calendar
 from models.tables.due import table_of
 from models.tables.events import CalendarEvent
 from models.tables.inbox import Delivery
@@ -77,7 +77,9 @@ def adopt(tx: Tx, external_id: str) -> UUID | None:
     made = (
         upsert(CALENDARS)
         .values(id=new_id(), source=RECALL, external_id=external_id)
-        .on_conflict_do_nothing(index_elements=[CALENDARS.c.source, CALENDARS.c.external_id])
+        .on_conflict_do_nothing(
+            index_elements=[CALENDARS.c.source, CALENDARS.c.external_id], index_where=IS_OF_WORKSPACE
+        )
         .returning(CALENDARS.c.id)
     )
     calendar_id: UUID | None = tx.execute(made).scalar_one_or_none()
@@ -97,7 +99,11 @@ def _waiting(tx: Tx) -> list[RowMapping]:
         select(DELIVERIES)
         .where(
             DELIVERIES.c.state == "stored",
-            or_(is_about_bot, and_(DELIVERIES.c.type.like("calendar.%"), ~is_followed)),
+            or_(
+                is_about_bot,
+                and_(DELIVERIES.c.type.like("calendar.%"), ~is_followed),
+                and_(DELIVERIES.c.source != RECALL, DELIVERIES.c.reason == "unknown_calendar"),
+            ),
             DELIVERIES.c.run_id.is_(None),
             or_(DELIVERIES.c.tries == 0, DELIVERIES.c.received_at < func.now() - OVERTAKING),
         )
@@ -110,7 +116,9 @@ def _waiting(tx: Tx) -> list[RowMapping]:
 
 def _act(tx: Tx, rt: Runtime, delivery: RowMapping) -> None:
     state, reason = "done", None
-    if delivery["type"].startswith("calendar."):
+    if delivery["source"] != RECALL:
+        state, reason = "ignored", delivery["reason"]
+    elif delivery["type"].startswith("calendar."):
         if not rt.settings.recall_adopt:
             state, reason = "ignored", "unknown_calendar"
         elif (calendar_id := adopt(tx, delivery["ref"])) is not None:

@@ -13,6 +13,9 @@ RELAY = "relay"  # number, publish and hand out domain events
 POST = "post"  # post what waits for one endpoint
 FIND_CALENDARS = "find_calendars"  # follow calendars of the workspace that nobody told us of
 SWEEP_BOTS = "sweep_bots"  # compare the provider's bots with ours
+SYNC_DIRECTLY = "sync_directly"  # find the calendars that are due for a look of their own
+REFRESH = "refresh"  # get a fresh access token for one connected account
+KEEP_CHANNEL = "keep_channel"  # open, renew or stop one push channel
 
 JOBS = (
     TAKE_IN,
@@ -24,6 +27,9 @@ JOBS = (
     POST,
     FIND_CALENDARS,
     SWEEP_BOTS,
+    SYNC_DIRECTLY,
+    REFRESH,
+    KEEP_CHANNEL,
 )
 
 #: What each job rings on; the name of its queue.
@@ -37,6 +43,9 @@ QUEUE_BY_JOB = {
     POST: "punctual.out",
     FIND_CALENDARS: "punctual.sync",
     SWEEP_BOTS: "punctual.sync",
+    SYNC_DIRECTLY: "punctual.sync",
+    REFRESH: "punctual.sync",
+    KEEP_CHANNEL: "punctual.sync",
 }
 
 #: A job that hangs is ended; its row is free again as soon as its lease is over, which is sooner.

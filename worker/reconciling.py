@@ -28,6 +28,7 @@ from worker import jobs, metrics
 from worker.errors import AlreadyGone, Refused, TooLate, TryLater
 from worker.intending import clear_intent, is_repeat, key_of_step, write_intent
 from worker.lining_up import SOONEST, give_way, join_line, leave_line, pull_forward
+from worker.looked import Looked, next_fetch
 from worker.ports import BotProvider
 from worker.recording import (
     Change,
@@ -37,10 +38,10 @@ from worker.recording import (
     mark_attached,
     record_standing,
 )
+from worker.removing import mark_deleted
 from worker.runtime import Runtime
 from worker.settling import settle
 from worker.standing import Situation, situation_of, slot_for_reading
-from worker.storing import Looked, mark_deleted, next_fetch
 from worker.turns import Outcome, still_mine, take_turn
 
 log = structlog.get_logger(__name__)

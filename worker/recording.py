@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, case, func, select, update
+from sqlalchemy import and_, bindparam, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from models.db import Tx
@@ -20,6 +20,7 @@ from models.tables.due import table_of
 from models.tables.events import CalendarEvent
 from models.tables.installation import Source
 from models.tables.slots import ProviderBot, Slot
+from worker.errors import TryLater
 from worker.outbox import emit
 from worker.standing import Situation, slot_for_reading
 from worker.views import load_bot
@@ -38,9 +39,14 @@ _LOCKED_EVENTS = (
     .with_for_update(of=EVENTS)
 )
 
+_IS_ANOTHERS = and_(SLOTS.c.bot_id == bindparam("bot"), SLOTS.c.id != bindparam("slot"))
+_HOLDER = select(SLOTS.c.id).where(_IS_ANOTHERS)
 _BEREFT = (
     update(SLOTS)
-    .where(SLOTS.c.bot_id == bindparam("bot"), SLOTS.c.id != bindparam("slot"))
+    .where(
+        _IS_ANOTHERS,
+        or_(SLOTS.c.bot_hash.is_distinct_from(SLOTS.c.seat_hash), SLOTS.c.is_wanted.is_(False)),
+    )
     .values(
         bot_id=None,
         bot_hash=None,
@@ -103,6 +109,7 @@ def record_standing(
             bot_hash=standing.digest,
             bot_join_at=standing.join_at,
             bot_state=str(state),
+            bot_is_own=standing.is_own,
             bot_state_at=func.now(),
             updated_at=func.now(),
         )
@@ -255,11 +262,16 @@ def _take_over(tx: Tx, slot_id: UUID, bot_id: str | None) -> list[UUID]:
     Take a bot from the slot that has it, if another has; which slot that is is returned.
 
     Under the key of a meeting that has moved away, Recall gives the next one there the bot of the
-    first, until that is booked anew where it went.
+    first, until that is booked anew where it went. A slot whose bot is as it should be keeps it: then
+    what we were told makes no sense, which is TryLater.
     """
     if bot_id is None:
         return []
-    bereft = list(tx.execute(_BEREFT, {"slot": slot_id, "bot": bot_id}).scalars())
+    held = {"slot": slot_id, "bot": bot_id}
+    bereft = list(tx.execute(_BEREFT, held).scalars())
+    if not bereft and tx.execute(_HOLDER, held).first() is not None:
+        msg = f"bot {bot_id} is another slot's"
+        raise TryLater(msg)
     if bereft:
         carried = update(EVENTS).where(EVENTS.c.attached_slot_id.in_(bereft))
         tx.execute(carried.values(attached_hash=None))

@@ -17,6 +17,7 @@ from models.domain.times import rfc3339
 from models.tables import due
 from models.tables.base import Due
 from models.tables.calendars import Calendar
+from models.tables.connections import Connection, PushChannel
 from models.tables.events import CalendarEvent
 from models.tables.installation import Source
 from models.tables.outbox import Endpoint
@@ -39,6 +40,8 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "bots": Kind(Slot, jobs.RECONCILE),
     "calendars": Kind(Calendar, jobs.SYNC_CALENDAR),
+    "channels": Kind(PushChannel, jobs.KEEP_CHANNEL),
+    "connections": Kind(Connection, jobs.REFRESH),
     "endpoints": Kind(Endpoint, jobs.POST),
     "source": Kind(Source, jobs.SYNC_WORKSPACE, is_rung_by_id=False),
 }

@@ -16,6 +16,7 @@ from sqlalchemy.sql import ColumnElement
 from models.db import Tx
 from models.tables import due
 from models.tables.calendars import Calendar
+from models.tables.connections import Connection, PushChannel
 from models.tables.due import table_of
 from models.tables.events import CalendarEvent
 from models.tables.inbox import Delivery
@@ -45,6 +46,7 @@ def _everything_waiting(*, has_publisher: bool) -> Select[Any]:
     calendars, slots, endpoints = table_of(Calendar), table_of(Slot), table_of(Endpoint)
     sources, duties, deliveries = table_of(Source), table_of(Duty), table_of(Delivery)
     events = table_of(CalendarEvent)
+    connections, push_channels = table_of(Connection), table_of(PushChannel)
     is_untaken = (deliveries.c.state == "stored", deliveries.c.run_id.is_(None))
     parts = (
         _once(jobs.SYNC_WORKSPACE, _any(sources, due.is_due(sources))),
@@ -53,6 +55,8 @@ def _everything_waiting(*, has_publisher: bool) -> Select[Any]:
         _each(jobs.RECONCILE, slots, slots.c.start_at),
         _each(jobs.POST, endpoints, endpoints.c.due_at),
         _ring(duties.c.name, at=duties.c.due_at).where(due.is_due(duties)),
+        _each(jobs.REFRESH, connections, connections.c.due_at),
+        _each(jobs.KEEP_CHANNEL, push_channels, push_channels.c.due_at),
         _once(jobs.SETTLE, _any(events, events.c.unsettled)),
         _once(jobs.TAKE_IN, _any(deliveries, *is_untaken)),
         *(_once(jobs.RELAY, waiting) for waiting in outbox.waiting(has_publisher=has_publisher)),

@@ -15,6 +15,7 @@ from models.db import Tx
 from models.tables import due
 from models.tables.base import Due
 from models.tables.calendars import Calendar
+from models.tables.connections import Connection, PushChannel
 from models.tables.due import table_of
 from models.tables.installation import Duty, Source
 from models.tables.outbox import Endpoint
@@ -33,8 +34,8 @@ EVERY = timedelta(minutes=1)
 AFTER_FAILURES = timedelta(hours=1)
 AFTER_CRASHES = timedelta(minutes=10)
 #: Source and Duty have their own periods after failures.
-FAILING: tuple[type[Due], ...] = (Slot, Calendar, Endpoint)
-CRASHING: tuple[type[Due], ...] = (Calendar, Slot, Endpoint, Source, Duty)
+FAILING: tuple[type[Due], ...] = (Slot, Calendar, Endpoint, Connection, PushChannel)
+CRASHING: tuple[type[Due], ...] = (*FAILING, Source, Duty)
 #: Each may kill a worker: a few a minute of each kind.
 MOST_CRASHED = 5
 #: A minute's worth of refused bots: a fraction of what the provider allows, others go on beside them.

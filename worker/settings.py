@@ -18,6 +18,11 @@ from worker.errors import ConfigError
 #: Four separate deployments; a key of one is unknown to the others. Source: docs.recall.ai, regions.
 RECALL_REGIONS = ("us-east-1", "us-west-2", "eu-central-1", "ap-northeast-1")
 SHORTEST_SECRET_BYTES = 16
+_URLS = (
+    *("public_url", "recall_base_url"),
+    *("google_accounts_url", "google_oauth_url", "google_api_url"),
+    *("microsoft_login_url", "microsoft_graph_url"),
+)
 
 
 class Settings(BaseSettings):
@@ -46,6 +51,19 @@ class Settings(BaseSettings):
     recall_schedule_per_minute: int = Field(default=600, ge=1)
     recall_bot_create_per_minute: int = Field(default=60, ge=1)
     recall_other_per_minute: int = Field(default=300, ge=1)
+
+    google_client_id: str | None = None
+    google_client_secret: SecretStr | None = None
+    google_calls_per_minute: int = Field(default=10_000, ge=1)
+    google_accounts_url: str = "https://accounts.google.com"
+    google_oauth_url: str = "https://oauth2.googleapis.com"
+    google_api_url: str = "https://www.googleapis.com"
+    microsoft_client_id: str | None = None
+    microsoft_client_secret: SecretStr | None = None
+    microsoft_calls_per_minute: int = Field(default=100_000, ge=1)
+    microsoft_tenant: str = "common"
+    microsoft_login_url: str = "https://login.microsoftonline.com"
+    microsoft_graph_url: str = "https://graph.microsoft.com"
 
     reconcile_near_seconds: int = Field(default=300, ge=1)
     reconcile_all_seconds: int = Field(default=3600, ge=1)
@@ -147,12 +165,17 @@ def _faults(settings: Settings) -> list[str]:
     events = settings.events_url.get_secret_value() if settings.events_url else ""
     if events and not events.startswith(("amqp://", "amqps://")):
         faults.append("PUNCTUAL_EVENTS_URL: must be amqp://… or empty")
-    for name in ("public_url", "recall_base_url"):
+    for name in _URLS:
         value = getattr(settings, name)
         if value is not None and not _is_base_url(value):
             faults.append(
                 f"PUNCTUAL_{name.upper()}: must be http(s)://host[:port][/path], no user, query or #"
             )
+    for platform in ("google", "microsoft"):
+        pair = [getattr(settings, f"{platform}_client_{what}") for what in ("id", "secret")]
+        if (pair[0] is None) != (pair[1] is None):
+            name = f"PUNCTUAL_{platform.upper()}_CLIENT"
+            faults.append(f"{name}_ID and {name}_SECRET: give both or neither")
     if settings.encryption_keys is not None:
         try:
             read_keys(settings.encryption_keys.get_secret_value())

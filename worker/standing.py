@@ -36,6 +36,7 @@ _AROUND = (
         EVENTS.c.attached_hash,
         WANTS.c.slot_id.label("want_slot_id"),
         CALENDARS.c.status.label("calendar_status"),
+        CALENDARS.c.source,
     )
     .join(CALENDARS, CALENDARS.c.id == EVENTS.c.calendar_id)
     .outerjoin(WANTS, WANTS.c.event_id == EVENTS.c.id)
@@ -80,6 +81,7 @@ def situation_of(tx: Tx, slot_id: UUID, *, vault: Vault, install_id: UUID) -> Si
         state=BotState(slot["bot_state"]),
         join_at=slot["bot_join_at"],
         digest=slot["bot_hash"],
+        is_own=slot["bot_is_own"],
         attached=tuple(
             attached for event in events if (attached := _attachment(event, slot)) is not None
         ),
@@ -96,7 +98,10 @@ def situation_of(tx: Tx, slot_id: UUID, *, vault: Vault, install_id: UUID) -> Si
         ends_at=slot["ends_at"],
         join_at=slot["join_at"],
         config=slot["config"],
-        events=tuple(sorted(event["external_id"] for event in reachable)),
+        # Only these can carry a bot; who else wants it is served by the same one.
+        events=tuple(
+            sorted(event["external_id"] for event in reachable if event["source"] == "recall")
+        ),
         is_unshared=len(events) > 1 and _gives_each_event_a_bot(tx),
     )
     return Situation(slot=slot, seat=seat, standing=standing, is_held=not reachable)

@@ -22,6 +22,8 @@ from worker.settings import Settings
 log = structlog.get_logger(__name__)
 
 SANDBOX_KEY = "sandbox-key"
+#: As `worker.sandbox` registers them.
+CLIENT_ID, CLIENT_SECRET = "sandbox-client", "sandbox-secret"
 SANDBOX_HOST = "127.0.0.1"
 
 
@@ -99,6 +101,31 @@ def _sandbox_environment(settings: Settings, port: int) -> dict[str, str]:
         "PUNCTUAL_RECALL_API_KEY": SANDBOX_KEY,
         "PUNCTUAL_RECALL_BASE_URL": f"http://{SANDBOX_HOST}:{port}",
         "PUNCTUAL_RECALL_WEBHOOK_SECRETS": secret,
+        **({} if settings.google_client_id else sandboxed_google(port + 1)),
+        **({} if settings.microsoft_client_id else sandboxed_microsoft(port + 2)),
+    }
+
+
+def sandboxed_google(port: int) -> dict[str, str]:
+    """Say in settings that Google is emulated on this machine."""
+    url = f"http://{SANDBOX_HOST}:{port}"
+    return {
+        "PUNCTUAL_GOOGLE_CLIENT_ID": CLIENT_ID,
+        "PUNCTUAL_GOOGLE_CLIENT_SECRET": CLIENT_SECRET,
+        "PUNCTUAL_GOOGLE_ACCOUNTS_URL": url,
+        "PUNCTUAL_GOOGLE_OAUTH_URL": url,
+        "PUNCTUAL_GOOGLE_API_URL": url,
+    }
+
+
+def sandboxed_microsoft(port: int) -> dict[str, str]:
+    """Say in settings that Microsoft is emulated on this machine."""
+    url = f"http://{SANDBOX_HOST}:{port}"
+    return {
+        "PUNCTUAL_MICROSOFT_CLIENT_ID": CLIENT_ID,
+        "PUNCTUAL_MICROSOFT_CLIENT_SECRET": CLIENT_SECRET,
+        "PUNCTUAL_MICROSOFT_LOGIN_URL": url,
+        "PUNCTUAL_MICROSOFT_GRAPH_URL": url,
     }
 
 
@@ -110,6 +137,10 @@ def _sandbox(settings: Settings, port: int, environment: dict[str, str]) -> Chil
             "sandbox",
             "--port",
             str(port),
+            *([] if settings.google_client_id else ["--google-port", str(port + 1)]),
+            *([] if settings.microsoft_client_id else ["--microsoft-port", str(port + 2)]),
+            *("--redirect-uri", f"{settings.base_url}/oauth/google/callback"),
+            *("--redirect-uri", f"{settings.base_url}/oauth/microsoft/callback"),
             "--webhook-url",
             f"http://{host}:{settings.http_port}/webhooks/recall",
         ],
@@ -134,6 +165,12 @@ def _say_where(settings: Settings, sandbox_port: int | None) -> None:
         table.add_row(
             "Live bots there", f"http://{SANDBOX_HOST}:{sandbox_port}/_emulator/bots?live=true"
         )
+        if settings.google_client_id is None:
+            emulated = f"http://{SANDBOX_HOST}:{sandbox_port + 1}/_emulator/state"
+            table.add_row("No Google client: sandbox Google", emulated)
+        if settings.microsoft_client_id is None:
+            emulated = f"http://{SANDBOX_HOST}:{sandbox_port + 2}/_emulator/state"
+            table.add_row("No Microsoft client: sandbox Microsoft", emulated)
     console = Console()
     console.print("[bold]Punctual is starting[/bold]; stop it with Ctrl-C.")
     console.print(table)

@@ -10,41 +10,26 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, bindparam, func, insert, select, update
+from sqlalchemy import RowMapping, bindparam, func, insert, select, true, update
 
 from models.db import Tx
-from models.domain.emitted import Emitted, Type, differences, subject_of
 from models.domain.times import rfc3339
 from models.sealing import Vault, place
 from models.tables import due
 from models.tables.base import new_id
 from models.tables.calendars import Calendar
 from models.tables.due import table_of
-from models.tables.events import FETCHES, CalendarEvent
+from models.tables.events import CalendarEvent
 from models.tables.slots import Slot, Want
-from models.tables.trail import TrailEntry
 from worker.deciding import decide_rows, lock_events, stored_person
-from worker.outbox import emit
+from worker.looked import Looked
+from worker.news import tell_changes
 from worker.ports import FoundEvent, Page
 from worker.quarantining import release, set_aside
 from worker.views import load_events
 
 EVENTS = table_of(CalendarEvent)
 CALENDARS = table_of(Calendar)
-
-#: Not news by themselves: our own stamp, and what follows from the rest.
-NOT_NEWS = frozenset({"updated_at", "bot"})
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """One look at a provider: which source, which numbered look, which run, and what it was asked for."""
-
-    source: str
-    fetch: int
-    run_id: UUID
-    now: datetime
-    notified_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +40,6 @@ class Stored:
     newest_at: datetime | None
 
 
-def next_fetch(tx: Tx) -> int:
-    """Number a look at a provider; take the number before asking."""
-    return int(tx.execute(select(FETCHES.next_value())).scalar_one())
-
-
 def store_page(tx: Tx, page: Page, looked: Looked, *, vault: Vault) -> Stored:
     """
     Apply a page: new and changed events, tombstones, and rows that could not be read.
@@ -67,12 +47,12 @@ def store_page(tx: Tx, page: Page, looked: Looked, *, vault: Vault) -> Stored:
     Safe to repeat: the same page again changes and emits nothing. An event with an older version
     than the stored one is left alone. Calendars that we do not follow are passed over.
     """
-    set_aside(tx, page.unreadable, looked.source)
-    calendars = _calendars(tx, {found.calendar_ref for found in page.events}, looked.source)
+    set_aside(tx, page.unreadable, looked.shelf)
+    calendars = _calendars(tx, {found.calendar_ref for found in page.events}, looked)
     followed = _newest([found for found in page.events if found.calendar_ref in calendars])
     refs = [found.event.external_id for found in followed]
     refs += [row.external_id for row in page.unreadable]
-    known = _known(tx, refs, looked.source)
+    known = _known(tx, refs, looked)
     fresh: list[tuple[UUID, FoundEvent]] = []
     changed: list[tuple[RowMapping, FoundEvent]] = []
     for found in followed:
@@ -88,65 +68,22 @@ def store_page(tx: Tx, page: Page, looked: Looked, *, vault: Vault) -> Stored:
     rest = {row["external_id"] for row, _ in changed}
     _note_seen(tx, [known[ref] for ref in refs if ref in known and ref not in rest], followed, looked)
     _ask_where_bots_moved(tx, followed, known, looked)
-    release(tx, [found.event.external_id for found in followed], looked.source)
+    release(tx, [found.event.external_id for found in followed], looked.shelf)
     ids = [event_id for event_id, _ in fresh] + [row["id"] for row, _ in changed]
     decide_rows(tx, ids, now=looked.now)
-    _tell(tx, ids, before, looked, vault=vault)
+    tell_changes(tx, ids, before, looked, vault=vault)
     versions = [found.updated_at for found in page.events]
     versions += [row.updated_at for row in page.unreadable if row.updated_at]
     return Stored(changed=len(ids), newest_at=max(versions, default=None))
 
 
-def remove_missing(tx: Tx, calendar_id: UUID, looked: Looked, *, vault: Vault, since: datetime) -> int:
-    """
-    Mark as deleted the calendar's events that a complete listing did not contain.
-
-    Only events that end after *since* and were not touched by this or a later look; the caller
-    vouches that the listing was complete. How many there were is returned.
-    """
-    missing = (
-        tx.execute(
-            select(EVENTS.c.id).where(
-                EVENTS.c.calendar_id == calendar_id,
-                EVENTS.c.fetch < looked.fetch,
-                EVENTS.c.end_at > since,
-                EVENTS.c.deleted.is_(False),
-            )
-        )
-        .scalars()
-        .all()
-    )
-    return mark_deleted(tx, missing, looked, vault=vault)
-
-
-def mark_deleted(tx: Tx, ids: Sequence[UUID], looked: Looked, *, vault: Vault) -> int:
-    """Turn events into tombstones because the provider does not have them any more."""
-    rows = [row for row in lock_events(tx, ids) if not row["deleted"]]
-    if not rows:
-        return 0
-    before = load_events(tx, [row["id"] for row in rows], vault=vault, redact=True)
-    tx.execute(
-        update(EVENTS)
-        .where(EVENTS.c.id.in_([row["id"] for row in rows]))
-        .values(
-            deleted=True,
-            fetch=func.greatest(EVENTS.c.fetch, looked.fetch),
-            unsettled=True,
-            run_id=looked.run_id,
-            updated_at=func.now(),
-        )
-    )
-    decide_rows(tx, [row["id"] for row in rows], now=looked.now)
-    _tell(tx, [row["id"] for row in rows], before, looked, vault=vault)
-    return len(rows)
-
-
-def _calendars(tx: Tx, refs: set[str], source: str) -> dict[str, UUID]:
+def _calendars(tx: Tx, refs: set[str], looked: Looked) -> dict[str, UUID]:
     found = tx.execute(
         select(CALENDARS.c.external_id, CALENDARS.c.id).where(
-            CALENDARS.c.source == source,
+            CALENDARS.c.source == looked.source,
             CALENDARS.c.external_id.in_(refs),
             CALENDARS.c.deleted_at.is_(None),
+            true() if looked.within is None else CALENDARS.c.id == looked.within,
         )
     )
     return {row.external_id: row.id for row in found}
@@ -162,16 +99,17 @@ def _newest(found: Sequence[FoundEvent]) -> list[FoundEvent]:
     return list(by_id.values())
 
 
-def _known(tx: Tx, refs: Sequence[str], source: str) -> dict[str, RowMapping]:
-    # Wherever it is stored: Google's ownership transfer moves an event id to another calendar
-    # (docs.recall.ai, calendar v2 FAQ).
+def _known(tx: Tx, refs: Sequence[str], looked: Looked) -> dict[str, RowMapping]:
+    # Of a workspace wherever it is stored: Google's ownership transfer moves an event id to another
+    # calendar (docs.recall.ai, calendar v2 FAQ).
     ids = (
         tx.execute(
             select(EVENTS.c.id)
             .join(CALENDARS, CALENDARS.c.id == EVENTS.c.calendar_id)
             .where(
-                CALENDARS.c.source == source,
+                CALENDARS.c.source == looked.source,
                 EVENTS.c.external_id.in_(refs),
+                true() if looked.within is None else EVENTS.c.calendar_id == looked.within,
             )
         )
         .scalars()
@@ -181,9 +119,11 @@ def _known(tx: Tx, refs: Sequence[str], source: str) -> dict[str, RowMapping]:
 
 
 def _is_news(row: RowMapping, found: FoundEvent, looked: Looked) -> bool:
-    if found.updated_at < row["provider_updated_at"]:
-        return False
-    if found.updated_at == row["provider_updated_at"] and looked.fetch < row["fetch"]:
+    if looked.within is not None:
+        is_older = looked.fetch < row["fetch"]
+    else:
+        is_older = (found.updated_at, looked.fetch) < (row["provider_updated_at"], row["fetch"])
+    if is_older:
         return False
     is_back = row["deleted"] and not found.event.deleted  # a listing may have missed it
     return bool(is_back or row["content_hash"] != content_hash(found))
@@ -353,48 +293,3 @@ def _ask_where_bots_moved(
 def stored_attachments(found: FoundEvent) -> list[dict[str, Any]]:
     """Return the provider's bots of an event as stored."""
     return [{"bot_id": one.bot_id, "dedup_key": one.dedup_key} for one in found.attachments]
-
-
-def _tell(
-    tx: Tx,
-    ids: Sequence[UUID],
-    before: Mapping[UUID, dict[str, Any]],
-    looked: Looked,
-    *,
-    vault: Vault,
-) -> None:
-    after = load_events(tx, ids, vault=vault, redact=True)
-    emitted: list[Emitted] = []
-    for event_id in ids:
-        subject = subject_of("calendar_event", event_id)
-        old = before.get(event_id)
-        if old is None:
-            emitted.append(Emitted(Type.EVENT_CREATED, subject, looked.now, after[event_id]))
-            continue
-        previous = differences(old, after[event_id], ignoring=NOT_NEWS)
-        is_gone = after[event_id]["deleted"] and not old["deleted"]
-        kind = Type.EVENT_DELETED if is_gone else Type.EVENT_UPDATED
-        if previous:
-            emitted.append(
-                Emitted(kind, subject, looked.now, after[event_id], previous, tuple(sorted(previous)))
-            )
-    emit(tx, emitted)
-    _leave_trail(tx, ids, before, looked)
-
-
-def _leave_trail(
-    tx: Tx, ids: Sequence[UUID], before: Mapping[UUID, dict[str, Any]], looked: Looked
-) -> None:
-    if ids:
-        tx.execute(
-            insert(table_of(TrailEntry)),
-            [
-                {
-                    "event_id": event_id,
-                    "run_id": looked.run_id,
-                    "step": "synced",
-                    "facts": {"news": "changed" if event_id in before else "created"},
-                }
-                for event_id in ids
-            ],
-        )

@@ -7,7 +7,18 @@ from uuid import UUID
 
 from celery import Celery
 
-from worker import duties, intake, jobs, outbox, posting, reconciling, settling, syncing
+from worker import (
+    channels,
+    duties,
+    intake,
+    jobs,
+    outbox,
+    posting,
+    reconciling,
+    settling,
+    syncing,
+    tokens,
+)
 from worker.runtime import Runtime
 from worker.turns import again_if_deadlocked
 
@@ -57,3 +68,15 @@ def add_tasks(app: Celery, runtime: Callable[[], Runtime]) -> None:
     @app.task(shared=False, name=jobs.SWEEP_BOTS, soft_time_limit=soft_limit, time_limit=hard_limit)
     def sweep_bots() -> None:
         duties.perform(runtime(), jobs.SWEEP_BOTS)
+
+    @app.task(shared=False, name=jobs.REFRESH)
+    def refresh(connection_id: str) -> None:
+        tokens.refresh(runtime(), UUID(connection_id))
+
+    @app.task(shared=False, name=jobs.KEEP_CHANNEL)
+    def keep_channel(channel_id: str) -> None:
+        channels.keep_channel(runtime(), UUID(channel_id))
+
+    @app.task(shared=False, name=jobs.SYNC_DIRECTLY)
+    def sync_directly() -> None:
+        syncing.ring_for_calendars(runtime())

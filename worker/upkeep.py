@@ -31,10 +31,11 @@ from models.tables.inbox import Delivery
 from models.tables.installation import Heartbeat, Source
 from models.tables.slots import ProviderBot, Slot, Want
 from models.tables.trail import SyncRun, TrailEntry
-from worker import outbox, second_chances
+from worker import outbox, polling, second_chances
 from worker.access import forget_requests
 from worker.deciding import lock_events
 from worker.duties import ask_for_duties
+from worker.linking import forget_links
 from worker.rings import MOST_RINGS, list_rings
 from worker.runtime import Runtime
 from worker.second_chances import give_second_chances
@@ -139,6 +140,7 @@ class Upkeep:
         self._every(timedelta(seconds=5), "duties", self._ask_for_duties)
         if self.rt.recall is not None:
             self._every(timedelta(seconds=5), "look", self._look_unasked)
+        self._every(polling.EVERY, "poll", self._poll)
         self._every(TIDY_EVERY, "tidy", self._tidy)
         return True
 
@@ -204,6 +206,12 @@ class Upkeep:
                 due.ask(tx, Source, [RECALL], now=True)
             self._relist(tx, list(tx.execute(_STALEST).scalars()))
 
+    def _poll(self) -> None:
+        with self.rt.db.begin() as tx:
+            polling.ask_for_unseen(tx, self.rt)
+        with self.rt.db.begin() as tx:
+            polling.ask_for_accounts(tx, now=self.rt.now())
+
     def _relist(self, tx: Tx, ids: list[UUID]) -> None:
         if ids:
             tx.execute(update(CALENDARS).where(CALENDARS.c.id.in_(ids)).values(needs_full=True))
@@ -232,6 +240,7 @@ class Upkeep:
             dead = Heartbeat.seen_at < func.clock_timestamp() - KEEP_HEARTBEATS
             tx.execute(delete(Heartbeat).where(dead))
             forget_requests(tx)
+            forget_links(tx)
             outbox.prune(tx, now - KEEP_OUTBOX, keep_unpublished=self.rt.publisher is not None)
 
     def _release(self) -> None:

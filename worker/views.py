@@ -40,6 +40,7 @@ def calendar_view(row: RowMapping) -> dict[str, Any]:
         "id": str(row["id"]),
         "source": row["source"],
         "external_id": row["external_id"],
+        "connection_id": None if row["connection_id"] is None else str(row["connection_id"]),
         "platform": row["platform"],
         "email": row["email"],
         "owner": row["owner"],

@@ -106,7 +106,7 @@ class Standing:
 
     *digest* is the seat the bot was given, None when unknown. *attached* matters only where bots
     hang on events. *is_unshared* is news: an event was given another bot than the slot's, under the
-    slot's dedup key.
+    slot's dedup key. *is_own*: the bot hangs on no event, although others of the installation do.
     """
 
     bot_id: str | None = None
@@ -115,6 +115,7 @@ class Standing:
     digest: bytes | None = None
     attached: tuple[Attached, ...] = ()
     is_unshared: bool = False
+    is_own: bool = False
 
 
 class Operation(StrEnum):

@@ -6,11 +6,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, CheckConstraint, Index, UniqueConstraint, func, text
+from sqlalchemy import Boolean, CheckConstraint, ForeignKey, Index, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.tables.base import Base, Due, new_id
+
+#: A calendar that a provider's workspace holds for us, known by source and id.
+IS_OF_WORKSPACE = text("connection_id IS NULL")
 
 
 class Calendar(Due, Base):
@@ -19,6 +22,9 @@ class Calendar(Due, Base):
 
     Due means: look at this calendar again. A plain look is served by the workspace listing;
     `needs_check` asks for the calendar object itself, `needs_full` for a complete listing of its own.
+
+    A calendar that we read ourselves belongs to a connection. `cursor` is then what the provider gave
+    us to ask from where we were, and `window_until` the end of the time that it covers.
     """
 
     __tablename__ = "calendars"
@@ -26,6 +32,9 @@ class Calendar(Due, Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     source: Mapped[str]
     external_id: Mapped[str]
+    connection_id: Mapped[UUID | None] = mapped_column(ForeignKey("connections.id"))
+    cursor: Mapped[str | None]
+    window_until: Mapped[datetime | None]
     platform: Mapped[str | None]
     email: Mapped[str | None]
     owner: Mapped[str | None]
@@ -46,7 +55,28 @@ class Calendar(Due, Base):
     @classmethod
     def more_table_args(cls) -> tuple[Any, ...]:
         return (
-            UniqueConstraint("source", "external_id"),
+            Index(
+                "uq_calendars_source_external_id",
+                "source",
+                "external_id",
+                unique=True,
+                postgresql_where=IS_OF_WORKSPACE,
+            ),
+            # Searches that do not say so find a workspace's calendar too.
+            Index("ix_calendars_source_external_id", "source", "external_id"),
+            # Two people may follow one shared calendar, each with what they may see of it.
+            Index(
+                "uq_calendars_connection_external_id",
+                "connection_id",
+                "external_id",
+                unique=True,
+                postgresql_where=text("connection_id IS NOT NULL"),
+            ),
+            Index(
+                "ix_calendars_read_directly",
+                "last_synced_at",
+                postgresql_where=text("connection_id IS NOT NULL AND deleted_at IS NULL"),
+            ),
             Index("ix_calendars_last_full", text("last_full_at NULLS FIRST")),
             Index(
                 "ix_calendars_own_recurring",

@@ -19,10 +19,10 @@ class Slot(Due, Base):
 
     What should be: `key`, `link_key`, `meeting_url` (sealed), `start_at`, `ends_at`, `join_at`,
     `config`, `seat_hash`. What stands at the provider: `bot_id`, `bot_hash` (the seat it was last
-    given, None when unknown), `bot_join_at`, `bot_state`. What we are about to do: `op`, `op_key`,
-    `op_at`, committed before the call. `in_line` says that it waits for nothing but its turn in the
-    provider's budget. `announced` is what the last domain event said of it. A
-    closed slot has no want and no bot and frees its key.
+    given, None when unknown), `bot_join_at`, `bot_state`, `bot_is_own` (it hangs on no event). What we
+    are about to do: `op`, `op_key`, `op_at`, committed before the call. `in_line` says that it waits for
+    nothing but its turn in the provider's budget. `announced` is what the last domain event said of it.
+    A closed slot has no want and no bot and frees its key.
     """
 
     __tablename__ = "slots"
@@ -45,6 +45,7 @@ class Slot(Due, Base):
     bot_join_at: Mapped[datetime | None]
     bot_state: Mapped[str] = mapped_column(server_default="wanted")
     bot_state_at: Mapped[datetime | None]
+    bot_is_own: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     bots_lost: Mapped[int] = mapped_column(server_default=text("0"))
 
     announced: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))

@@ -180,6 +180,7 @@ _BODY_BY_PATH: Mapping[tuple[str, str], Any] = {
     ("PATCH", "/v1/events/{id}"): _ANY_ID,
     ("PATCH", "/v1/endpoints/{id}"): {},
     ("PUT", "/v1/calendars/{id}/rules"): {},
+    ("PUT", "/v1/connections/{id}/calendars"): {"external_ids": []},
     ("POST", "/v1/endpoints/{id}/replay"): {"event_ids": ["5f1c1d1c-0d2f-4ee2-9a2e-4f0e57a0f001"]},
 }
 

@@ -10,9 +10,10 @@ from uuid import UUID, uuid4
 from sqlalchemy import Engine, insert, select
 
 from models.db import Tx
-from models.sealing import Vault
+from models.sealing import Vault, place
 from models.tables.access import ApiKey
 from models.tables.base import new_id
+from models.tables.connections import Connection
 from models.tables.due import table_of
 from models.tables.events import CalendarEvent
 from models.tables.inbox import Delivery
@@ -22,11 +23,14 @@ from tests.builders import a_calendar, a_found, an_event, an_installation
 from tests.webhooks.sending import a_runtime
 from worker import endpoints
 from worker.access import Scope, ensure_admin_key, key_digest, make_key
+from worker.looked import Looked, next_fetch
+from worker.oauth_clients import register
 from worker.outbox import number_all
 from worker.ports import Page
+from worker.ports_direct import OAuthApp
 from worker.runtime import Runtime
 from worker.settling import settle
-from worker.storing import Looked, next_fetch, store_page
+from worker.storing import store_page
 
 EXPIRED_KEY = "pk_" + "expiredexpiredexpired" * 2
 REVOKED_KEY = "pk_" + "revokedrevokedrevoked" * 2
@@ -71,6 +75,27 @@ def seed(engine: Engine, *, endpoint_url: str = "https://hooks.example.com/punct
         "nobody": str(uuid4()),
     }
     return Seeded(ids, keys, rt)
+
+
+def connect_somebody(seeded: Seeded) -> None:
+    """Have an account that was connected, through a client registered over the API, and lost its consent."""
+    connection_id, vault = new_id(), seeded.runtime.vault
+    app = OAuthApp("google", "client-1", "secret-1")
+    with seeded.runtime.db.begin() as tx:
+        register(tx, vault, app)
+        where = place("connections", "refresh_token", connection_id)
+        tx.execute(
+            insert(table_of(Connection)).values(
+                id=connection_id,
+                platform=app.platform,
+                account="sub-anna",
+                email="anna@example.com",
+                oauth_client=app.client_id,
+                scopes=["openid"],
+                status="needs_reauth",
+                refresh_token=vault.seal("refresh-1", place=where),
+            )
+        )
 
 
 def _runtime(engine: Engine, install_id: UUID) -> Runtime:

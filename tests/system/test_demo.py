@@ -29,8 +29,9 @@ def begin(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.timeout(180)
-def test_the_story_comes_true_in_real_processes(tmp_path: Path) -> None:
-    process = begin(tmp_path, "--json")
+@pytest.mark.parametrize("provider", ["recall", "google", "microsoft"])
+def test_the_story_comes_true_in_real_processes(tmp_path: Path, provider: str) -> None:
+    process = begin(tmp_path, "--json", "--provider", provider)
     said, wrong = process.communicate(timeout=150)
 
     story = json.loads(said)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import httpx
 import psycopg
 import pytest
+import uvloop
 from sqlalchemy import Engine, func, select, text
 from sqlalchemy.engine import make_url
 from structlog.testing import capture_logs
@@ -242,21 +243,24 @@ def test_an_answer_means_flushed_to_disk_whatever_the_servers_default_is(
     assert (others, ours) == ("off", ("on",))
 
 
+@pytest.mark.parametrize("by_id", [False, True], ids=["their name", "our id"])
 @pytest.mark.parametrize("rows", [0, 3], ids=["empty", "small and analysed"])
-def test_a_plan_made_for_small_tables_is_right_for_large_ones(db: Engine, rows: int) -> None:
+def test_a_plan_made_for_small_tables_is_right_for_large_ones(
+    db: Engine, rows: int, *, by_id: bool
+) -> None:
     """It is kept for the life of the connection: every row has to be looked up by all of its key."""
     for number in range(rows):
         add_calendar(db, f"calendar_{number}")
-    inbox = Inbox(db, source="recall", notify=True)
+    inbox = Inbox(db, source="recall", notify=True, by_id=by_id)
     group = [an_arrival(f"msg_{number}") for number in range(rows)] or [an_arrival("msg")]
-    asyncio.run(inbox.store(group))
+    asyncio.run(inbox.store([one._replace(ref=str(new_id())) for one in group] if by_id else group))
     with db.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE calendars, deliveries"))
     plans = []
-    for name in arrivals._PREPARED:
+    for name in arrivals._prepared(""):
         assert inbox._line is not None
         explained = inbox._line._connection.execute(
-            f"EXPLAIN EXECUTE {name} ('recall', true, '{new_id()}', 'msg_next', '', '{CALENDAR}',"
+            f"EXPLAIN EXECUTE {name} ('recall', true, '{new_id()}', 'msg_next', '', '{new_id()}',"
             " ARRAY['{}'::bytea], 'stored', '', 'sync', '')"
         )
         plans.append("\n".join(row[0] for row in explained))
@@ -265,7 +269,8 @@ def test_a_plan_made_for_small_tables_is_right_for_large_ones(db: Engine, rows: 
     for plan in plans:
         assert not re.search("Seq Scan|Hash Join|Hash .*Join|Merge|Bitmap|Materialize", plan)
         for found in re.finditer(r"Index (?:Only )?Scan using (\w+).*\n\s+Index Cond: (.*)", plan):
-            keys = {"uq_calendars_source_external_id": "external_id", "pk_calendars": "id ="}
+            keys = {"ix_calendars_source_external_id": "external_id", "pk_calendars": "id ="}
+            keys["uq_calendars_source_external_id"] = "external_id"
             assert keys.get(found[1], "message_id") in found[2]
         assert plan.count("Index Scan") == plan.count("Index Cond") >= 3
         # Which walks them in the order of the key, as everybody locks calendars.
@@ -545,3 +550,21 @@ def test_a_writer_keeps_one_connection_and_gives_it_back(database_url: str, db: 
     assert with_writer(engine, store_and_look) == 1
     engine.dispose()
     assert {thread.name for thread in threading.enumerate()} <= before | {"asyncio_0"}
+
+
+def test_a_line_that_was_lost_while_nothing_was_written_fails_at_once(db: Engine) -> None:
+    """On the loop that the receiver runs on: it calls nobody about a socket that is in error."""
+    inbox = Inbox(db, source="recall", notify=False)
+
+    async def write_on_what_is_lost() -> float:
+        await inbox.store([an_arrival("msg_first")])
+        assert inbox._line is not None
+        backend = inbox._line._connection.info.backend_pid
+        with db.begin() as tx:
+            tx.execute(text("SELECT pg_terminate_backend(:backend, 2000)"), {"backend": backend})
+        began = time.monotonic()
+        with pytest.raises(psycopg.OperationalError):
+            await asyncio.wait_for(inbox.store([an_arrival("msg_second")]), 3)
+        return time.monotonic() - began
+
+    assert uvloop.run(write_on_what_is_lost()) < 1

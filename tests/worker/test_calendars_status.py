@@ -17,9 +17,10 @@ from models.tables.events import CalendarEvent
 from models.tables.outbox import OutboxEvent
 from tests.builders import NOON, a_calendar, a_found, an_event, an_installation
 from worker.calendars import adopt_row, mark_deleted, set_status
+from worker.looked import Looked, next_fetch
 from worker.ports import Page
 from worker.settling import settle_batch
-from worker.storing import Looked, next_fetch, store_page
+from worker.storing import store_page
 
 CALENDARS = table_of(Calendar)
 YESTERDAY = NOON - timedelta(days=1)

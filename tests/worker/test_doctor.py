@@ -81,7 +81,7 @@ def test_values_sealed_with_a_lost_key_are_a_fault(world: World) -> None:
 
     assert levels(right) == {"ok"}
     assert levels(wrong) == {"fault"}
-    assert "keep it configured" in rotated[0].what
+    assert "keep it, or run" in rotated[0].what
 
 
 def test_without_a_valid_api_key_nobody_gets_in(db: Engine) -> None:

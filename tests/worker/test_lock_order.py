@@ -20,10 +20,11 @@ from models.tables.slots import Slot
 from tests.builders import NOON, a_calendar, a_found, an_event
 from tests.worker.world import World
 from worker.calendars import change, set_status
+from worker.looked import Looked, next_fetch
 from worker.ports import Page
 from worker.reconciling import reconcile
 from worker.settling import settle
-from worker.storing import Looked, next_fetch, store_page
+from worker.storing import store_page
 from worker.turns import Outcome, again_if_deadlocked
 
 CHANGED = an_event(title="Changed")

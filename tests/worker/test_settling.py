@@ -17,9 +17,10 @@ from models.tables.events import CalendarEvent
 from models.tables.outbox import OutboxEvent
 from models.tables.slots import Slot, Want
 from tests.builders import NOON, a_calendar, a_found, a_link, an_event, an_installation
+from worker.looked import Looked, next_fetch
 from worker.ports import FoundEvent, Page, Unreadable
 from worker.settling import settle_batch
-from worker.storing import Looked, next_fetch, store_page
+from worker.storing import store_page
 
 SLOTS = table_of(Slot)
 YESTERDAY = NOON - timedelta(days=1)

@@ -17,9 +17,9 @@ from tests.worker.world import CALENDARS, World, real_now
 from worker import jobs
 from worker.calendars import mark_deleted, set_status
 from worker.errors import TryLater
+from worker.looked import next_fetch
 from worker.ports import Attachment, Unreadable
 from worker.standing import situation_of
-from worker.storing import next_fetch
 from worker.turns import Outcome
 
 LATER = NOON + timedelta(hours=3)

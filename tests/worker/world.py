@@ -26,12 +26,13 @@ from models.tables.slots import Slot
 from tests.builders import NOON, an_event, an_installation
 from tests.fakes import FakeBell, FakeBotProvider, FakeCalendarSource, FakePoster
 from worker import intake
+from worker.looked import Looked, next_fetch
 from worker.ports import Attachment, FoundEvent, Page, Unreadable
 from worker.reconciling import reconcile
 from worker.runtime import Runtime
 from worker.settings import Settings
 from worker.settling import settle
-from worker.storing import Looked, next_fetch, store_page
+from worker.storing import store_page
 from worker.syncing import RECALL, sync_calendar, sync_workspace
 from worker.turns import Outcome
 
@@ -128,7 +129,12 @@ class World:
         )
 
     def notify(
-        self, ref: str = "cal-anna", kind: str = "calendar.sync_events", body: Any = None
+        self,
+        ref: str = "cal-anna",
+        kind: str = "calendar.sync_events",
+        body: Any = None,
+        *,
+        source: str = RECALL,
     ) -> UUID:
         """Store a notification and ask for its calendar as the receiver does; its id is returned."""
         content = {"event": kind, "data": {"calendar_id": ref}} if body is None else body
@@ -136,7 +142,7 @@ class World:
             delivery_id: UUID = tx.execute(
                 insert(DELIVERIES)
                 .values(
-                    source=RECALL,
+                    source=source,
                     message_id=uuid4().hex,
                     type=kind,
                     ref=ref,

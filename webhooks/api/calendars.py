@@ -25,6 +25,9 @@ class Calendar(Shape):
     id: Id
     source: str
     external_id: Annotated[str, Field(description="Its id at the provider.")]
+    connection_id: Annotated[
+        Id | None, Field(description="The connected account we read it with; null: Recall reads it.")
+    ]
     platform: str | None
     email: str | None
     owner: Annotated[str | None, Field(description="Whose it is in your words, such as a user id.")]

@@ -43,10 +43,15 @@ KINDS: Mapping[str, Kind] = {
         405, "The method is not allowed here", "The Allow header lists the methods that are."
     ),
     "conflict": Kind(409, "The request does not fit the present state", "See the detail."),
+    "needs_reauth": Kind(
+        409,
+        "The account has to be connected again",
+        "Make a connect link for it and give it to its owner.",
+    ),
     "provider_not_configured": Kind(
         409,
         "No provider is configured",
-        "Set PUNCTUAL_RECALL_API_KEY; calendars cannot be connected without it.",
+        "Set PUNCTUAL_RECALL_API_KEY, or the platform's OAuth client; see the detail.",
     ),
     "request_in_flight": Kind(
         409,
@@ -97,7 +102,7 @@ KINDS: Mapping[str, Kind] = {
     "provider_rejected_us": Kind(
         502,
         "The provider does not accept our credentials",
-        "The operator has to check PUNCTUAL_RECALL_API_KEY and PUNCTUAL_RECALL_REGION.",
+        "The operator has to check PUNCTUAL_RECALL_API_KEY and PUNCTUAL_RECALL_REGION, or the OAuth client.",
     ),
     "provider_unavailable": Kind(
         503, "The provider cannot be reached now", "Wait as long as Retry-After says and ask again."

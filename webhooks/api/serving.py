@@ -34,7 +34,14 @@ from webhooks.api.operations import Answer, Call, Operation
 from webhooks.api.problems import PROBLEM_JSON, Fault, Problem, as_json
 from webhooks.api.shapes import Nothing, parse_uuid
 from worker import access
-from worker.errors import AlreadyGone, AuthorizationLost, ConfigError, Refused, TryLater
+from worker.errors import (
+    AlreadyGone,
+    AuthorizationLost,
+    ConfigError,
+    ConsentLost,
+    Refused,
+    TryLater,
+)
 from worker.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -193,11 +200,13 @@ def problem_of(error: Exception) -> Problem:
             split = [line.partition(": ") for line in lines]
             return Problem("invalid_rules", faults=[Fault(at, says) for at, _, says in split])
         case ConfigError():
-            return Problem("provider_not_configured")
+            return Problem("provider_not_configured", str(error)[:300])
         case TryLater(after=after):
             seconds = _RETRY_PROVIDER_S if after is None else int(after.total_seconds()) + 1
             seconds = min(max(seconds, 1), _LONGEST_RETRY_S)
             return Problem("provider_unavailable", headers={"Retry-After": str(seconds)})
+        case ConsentLost():
+            return Problem("needs_reauth")
         case AuthorizationLost():
             return Problem("provider_rejected_us")
         case AlreadyGone():

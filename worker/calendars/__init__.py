@@ -8,10 +8,12 @@ from worker.calendars.connecting import connect
 from worker.calendars.keeping import (
     RECALL,
     adopt,
+    adopt_of_connection,
     adopt_row,
     change,
     find_calendar,
     list_calendars,
+    look_again,
     remove,
     sync,
 )
@@ -20,12 +22,14 @@ from worker.calendars.status import lock_upcoming, mark_deleted, set_status, uns
 __all__ = [
     "RECALL",
     "adopt",
+    "adopt_of_connection",
     "adopt_row",
     "change",
     "connect",
     "find_calendar",
     "list_calendars",
     "lock_upcoming",
+    "look_again",
     "mark_deleted",
     "remove",
     "set_status",

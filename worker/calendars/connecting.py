@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from models.db import Tx
 from models.tables.base import new_id
+from models.tables.calendars import IS_OF_WORKSPACE
 from worker import jobs
 from worker.calendars.keeping import RECALL, adopt_row, describe
 from worker.calendars.status import CALENDARS, mark_deleted, set_status
@@ -225,7 +226,7 @@ def _bury(rt: Runtime, external_id: str) -> None:
             deleted_at=func.now(),
         )
         known = [CALENDARS.c.source, CALENDARS.c.external_id]
-        tx.execute(unseen.on_conflict_do_nothing(index_elements=known))
+        tx.execute(unseen.on_conflict_do_nothing(index_elements=known, index_where=IS_OF_WORKSPACE))
         (calendar_id,) = tx.execute(
             select(CALENDARS.c.id).where(
                 CALENDARS.c.source == RECALL, CALENDARS.c.external_id == external_id

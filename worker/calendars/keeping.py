@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, literal, select, tuple_, update
+from sqlalchemy import and_, func, insert, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from models.db import Tx
 from models.tables import due
 from models.tables.base import new_id
-from models.tables.calendars import Calendar
+from models.tables.calendars import IS_OF_WORKSPACE, Calendar
 from worker import jobs
 from worker.calendars.status import (
     CALENDARS,
@@ -102,14 +102,18 @@ def adopt_row(
     made = tx.execute(
         upsert(CALENDARS)
         .values(id=new_id(), source=source, external_id=external_id)
-        .on_conflict_do_nothing(index_elements=[CALENDARS.c.source, CALENDARS.c.external_id])
+        .on_conflict_do_nothing(
+            index_elements=[CALENDARS.c.source, CALENDARS.c.external_id], index_where=IS_OF_WORKSPACE
+        )
         .returning(CALENDARS.c.id)
     ).scalar_one_or_none()
     if made is not None:
         due.ask(tx, Calendar, [made], now=True)
         return made, True
     one = select(CALENDARS.c.id, CALENDARS.c.deleted_at).where(
-        CALENDARS.c.source == source, CALENDARS.c.external_id == external_id
+        CALENDARS.c.source == source,
+        CALENDARS.c.external_id == external_id,
+        CALENDARS.c.connection_id.is_(None),
     )
     if now is not None:
         lock_upcoming(tx, [tx.execute(one).one().id], now=now)
@@ -123,8 +127,35 @@ def adopt_row(
             .where(CALENDARS.c.id == calendar_id)
             .values(deleted_at=None, status="connecting", status_reason=None, updated_at=func.now())
         )
-    _look_again(tx, calendar_id)
+    look_again(tx, calendar_id)
     return calendar_id, was_deleted
+
+
+def adopt_of_connection(
+    tx: Tx, connection_id: UUID, *, source: str, external_id: str, now: datetime
+) -> tuple[UUID, bool]:
+    """
+    Make sure there is a row for a calendar of a connected account, and ask for all of it.
+
+    The second value says whether it is new, or came back after having been deleted here.
+    """
+    is_it = and_(CALENDARS.c.connection_id == connection_id, CALENDARS.c.external_id == external_id)
+    known = tx.execute(select(CALENDARS.c.id, CALENDARS.c.deleted_at).where(is_it)).one_or_none()
+    if known is None:
+        calendar_id = new_id()
+        tx.execute(
+            insert(CALENDARS).values(
+                id=calendar_id, source=source, external_id=external_id, connection_id=connection_id
+            )
+        )
+        due.ask(tx, Calendar, [calendar_id], now=True)
+        return calendar_id, True
+    lock_upcoming(tx, [known.id], now=now)
+    if known.deleted_at is not None:
+        values = {"deleted_at": None, "status": "connecting", "status_reason": None}
+        tx.execute(update(CALENDARS).where(is_it).values(**values, updated_at=func.now()))
+    look_again(tx, known.id)
+    return known.id, known.deleted_at is not None
 
 
 def change(
@@ -172,6 +203,10 @@ def remove(rt: Runtime, calendar_id: UUID) -> bool:
         rt.recall.disconnect(view["external_id"])
     with rt.db.begin() as tx:
         mark_deleted(tx, calendar_id, now=rt.now(), reason="deleted by the user")
+        if view["connection_id"] is not None:
+            due.ask(tx, Calendar, [calendar_id], now=True)  # its push channels have to be stopped
+    if view["connection_id"] is not None:
+        rt.bell.ring(jobs.SYNC_CALENDAR, str(calendar_id))
     rt.bell.ring(jobs.SETTLE)
     rt.bell.ring(jobs.RELAY)
     return True
@@ -182,7 +217,7 @@ def sync(rt: Runtime, calendar_id: UUID) -> dict[str, Any] | None:
     with rt.db.begin() as tx:
         if lock_calendar(tx, calendar_id) is None:
             return None
-        _look_again(tx, calendar_id)
+        look_again(tx, calendar_id)
         view = load_calendars(tx, [calendar_id])[calendar_id]
     rt.bell.ring(jobs.SYNC_CALENDAR, str(calendar_id))
     return view
@@ -205,7 +240,8 @@ def describe(
         )
 
 
-def _look_again(tx: Tx, calendar_id: UUID) -> None:
+def look_again(tx: Tx, calendar_id: UUID) -> None:
+    """Ask for a check and a complete listing."""
     tx.execute(
         update(CALENDARS).where(CALENDARS.c.id == calendar_id).values(needs_check=True, needs_full=True)
     )

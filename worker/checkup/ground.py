@@ -14,11 +14,9 @@ from models.schema import current_revision, newest_revision
 from models.sealing import CannotOpen, Vault, place
 from models.tables import due
 from models.tables.access import ApiKey
-from models.tables.events import CalendarEvent
 from models.tables.installation import Heartbeat
-from models.tables.outbox import Endpoint, EndpointSecret
-from models.tables.slots import Slot
 from worker.checkup.finding import NAMED, Finding, Level, compared, counted, worded
+from worker.resealing import SEALED
 
 OLDEST_POSTGRESQL = 150_000
 BEAT_MISSED_S = 30.0
@@ -77,12 +75,8 @@ def check_schema(tx: Tx) -> Finding:
 def check_encryption(tx: Tx, vault: Vault) -> Iterator[Finding]:
     """Do the configured keys open what is stored?"""
     newest = unopened = older = opened = 0
-    for table, column in (
-        (due.table_of(CalendarEvent), "meeting_url"),
-        (due.table_of(Slot), "meeting_url"),
-        (due.table_of(Endpoint), "url"),
-        (due.table_of(EndpointSecret), "secret"),
-    ):
+    for row, column in SEALED:
+        table = due.table_of(row)
         sealed = table.c[column]
         rows = tx.execute(
             select(table.c.id, sealed)
@@ -110,7 +104,9 @@ def check_encryption(tx: Tx, vault: Vault) -> Iterator[Finding]:
         )
     elif older:
         yield Finding(
-            "ok", "encryption", f"opens; {older} values still need an older key, keep it configured"
+            "ok",
+            "encryption",
+            f"opens; {older} values still need an older key: keep it, or run `punctual keys rotate`",
         )
     else:
         yield Finding(

@@ -12,6 +12,7 @@ from models.db import Tx
 from models.domain.times import rfc3339
 from models.tables import due
 from models.tables.calendars import Calendar
+from models.tables.connections import Connection, PushChannel
 from models.tables.events import QuarantinedEvent
 from models.tables.inbox import Delivery
 from models.tables.installation import Source
@@ -27,6 +28,8 @@ DUE_KINDS: Mapping[str, Any] = {
     "bot": Slot,
     "endpoint": Endpoint,
     "source": Source,
+    "connection": Connection,
+    "push channel": PushChannel,
 }
 
 

@@ -30,9 +30,16 @@ STYLES = {
 
 
 @click.command()
+@click.option(
+    "--provider",
+    type=click.Choice(["recall", "google", "microsoft"]),
+    default="recall",
+    show_default=True,
+    help="Who holds the calendars: Recall, or an account that is connected through a link.",
+)
 @click.option("--keep", is_flag=True, help="Leave everything running afterwards, until Ctrl-C.")
 @as_json
-def demo(*, keep: bool, is_json: bool) -> None:
+def demo(*, provider: str, keep: bool, is_json: bool) -> None:
     """
     Play a whole story against the sandbox, and show what happens in real processes.
 
@@ -46,8 +53,10 @@ def demo(*, keep: bool, is_json: bool) -> None:
     set_up_logs("json", level=40)
     told = _Teller(console=make_console(is_stderr=is_json), is_quiet=is_json)
     told.note("Starting database, sandbox, receiver and worker …")
-    with stopping_in_order(), open_stage() as stage:
-        play = threading.Thread(target=told.tell, args=(stage,), kwargs={"keep": keep}, name="story")
+    with stopping_in_order(), open_stage(provider) as stage:
+        play = threading.Thread(
+            target=told.tell, args=(stage, provider), kwargs={"keep": keep}, name="story"
+        )
         run_beside(stage, play)
     if is_json:
         print_json(told.view())
@@ -78,15 +87,17 @@ class _Teller:
         if not self.is_quiet:
             self.console.print(Text(words, style="dim"))
 
-    def tell(self, stage: Stage, *, keep: bool) -> None:
+    def tell(self, stage: Stage, provider: str, *, keep: bool) -> None:
         """Play all scenes; closes the stage at the end unless *keep*."""
         import httpx
 
+        from worker.commands.hands import AccountHands, RecallHands
         from worker.commands.stage import Interrupted
         from worker.commands.story import Story
 
+        hands = RecallHands(stage) if provider == "recall" else AccountHands(stage, provider)
         try:
-            self._tell(Story(stage), stage)
+            self._tell(Story(stage, hands), stage)
         except Interrupted:
             self.failure = "stopped before the end of the story"
         except httpx.HTTPError as broken:

@@ -33,6 +33,26 @@ def new() -> None:
     click.echo(new_key())
 
 
+@keys.command()
+def rotate() -> None:
+    """
+    Seal everything anew under the first key of PUNCTUAL_ENCRYPTION_KEYS, while everything runs.
+
+    Put the new key first, restart all processes, run this; then the older key can be taken away, once
+    the push channels have been replaced. Interrupted, it goes on where it was.
+    """
+    from worker.resealing import Resealed, replace_channels, reseal
+
+    def tell(sealed: Resealed) -> None:
+        click.echo(f"{sealed.table}.{sealed.column}: {sealed.count}", err=True)
+
+    with open_runtime() as rt:
+        done = reseal(rt.db, rt.vault, tell=tell)
+        replaced = replace_channels(rt.db)
+    total = sum(sealed.count for sealed in done)
+    print_lines([f"{total} values sealed anew, {replaced} push channels being replaced."])
+
+
 @keys.group()
 def api() -> None:
     """Keys to the management API."""

@@ -27,7 +27,12 @@ from pydantic import SecretStr
 
 from worker.processes import Child, ProcessTree
 from worker.settings import Settings
-from worker.standing_up import SANDBOX_KEY, environment_for_tree
+from worker.standing_up import (
+    SANDBOX_KEY,
+    environment_for_tree,
+    sandboxed_google,
+    sandboxed_microsoft,
+)
 
 HOST = "127.0.0.1"
 ANSWER_WITHIN_S = 10.0
@@ -64,6 +69,7 @@ class Stage:
 
     api: httpx.Client
     sandbox: httpx.Client
+    platform: httpx.Client | None
     folder: Path
     api_key: str
     tree: ProcessTree
@@ -91,6 +97,13 @@ class Stage:
         answer.raise_for_status()
         return answer.json()
 
+    def control_platform(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401  # JSON
+        """Do at the emulated Google or Microsoft what people do there; raises httpx.HTTPError."""
+        assert self.platform is not None
+        answer = self.platform.request(method, f"/_emulator{path}", json=body)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
     @property
     def is_over(self) -> bool:
         return self.tree.is_stopping()
@@ -111,13 +124,18 @@ class Stage:
 
 
 @contextmanager
-def open_stage() -> Iterator[Stage]:
-    """Build a stage whose processes start with `run_beside`; the folder goes away at the end."""
+def open_stage(provider: str = "recall") -> Iterator[Stage]:
+    """
+    Build a stage whose processes start with `run_beside`; the folder goes away at the end.
+
+    *provider* says who holds the calendars: recall, google or microsoft.
+    """
     folder = Path(tempfile.mkdtemp(prefix="punctual-"))
     try:
         settings = _settings(folder)
+        (port,) = _free_ports(1)
         with environment_for_tree(settings) as known:
-            environment = {**known, **_environment(settings)}
+            environment = {**known, **_environment(settings), **_platform(provider, port)}
             key = environment["PUNCTUAL_ADMIN_API_KEY"]
             headers = {"Authorization": f"Bearer {key}"}
             with (
@@ -130,9 +148,14 @@ def open_stage() -> Iterator[Stage]:
                 httpx.Client(
                     base_url=settings.recall_url, timeout=ANSWER_WITHIN_S, trust_env=False
                 ) as sandbox,
+                httpx.Client(
+                    base_url=f"http://{HOST}:{port}", timeout=ANSWER_WITHIN_S, trust_env=False
+                ) as platform,
             ):
-                tree = ProcessTree(_actors(settings, environment))
-                yield Stage(api, sandbox, folder, key, tree)
+                more = [] if provider == "recall" else [f"--{provider}-port", str(port)]
+                tree = ProcessTree(_actors(settings, environment, more))
+                beside = None if provider == "recall" else platform
+                yield Stage(api, sandbox, beside, folder, key, tree)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -179,11 +202,23 @@ def _environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def _actors(settings: Settings, environment: dict[str, str]) -> list[Child]:
+def _platform(provider: str, port: int) -> dict[str, str]:
+    match provider:
+        case "google":
+            return sandboxed_google(port)
+        case "microsoft":
+            return sandboxed_microsoft(port)
+        case _:
+            return {}
+
+
+def _actors(settings: Settings, environment: dict[str, str], more: list[str]) -> list[Child]:
     webhooks = f"{settings.base_url}/webhooks/recall"
     port = settings.recall_url.rpartition(":")[2]
+    for platform in ("google", "microsoft"):
+        more = [*more, "--redirect-uri", f"{settings.base_url}/oauth/{platform}/callback"]
     return [
-        Actor("sandbox", ["sandbox", "--port", port, "--webhook-url", webhooks], environment),
+        Actor("sandbox", ["sandbox", "--port", port, "--webhook-url", webhooks, *more], environment),
         Actor("receiver", ["serve", "--in-tree"], environment),
         Actor("worker", ["work", "--in-tree"], environment),
     ]

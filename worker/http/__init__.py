@@ -129,6 +129,7 @@ def call(
     headers: Mapping[str, str] | None = None,
     params: Params | None = None,
     body: Mapping[str, Any] | None = None,
+    form: Mapping[str, str] | None = None,
     key: UUID | None = None,
     may_repeat: bool = True,
     permit: Callable[[], None] = lambda: None,
@@ -140,12 +141,12 @@ def call(
 
     A GET, a DELETE, or anything with an idempotency *key* is tried up to three times within 8 s when
     the connection breaks or the answer is 502, 503 or 504, unless it *may not repeat*. *permit* is
-    asked before every try.
+    asked before every try. A *body* goes out as JSON, a *form* as a web form.
 
     Raises:
         TryLater: no answer; `is_definite` when the request surely never left us. Or *permit* said so.
     """
-    if body is not None and method in {"GET", "DELETE"}:
+    if (body is not None or form is not None) and method in {"GET", "DELETE"}:
         msg = f"a {method} has no body"
         raise ValueError(msg)
     given = dict(headers or {})
@@ -161,6 +162,7 @@ def call(
         params=params,
         headers=given,
         content=content,
+        data=form,
         extensions={"operation": f"{provider}.{operation}"},
     )
     trying = _Trying(http, request, provider, operation, permit, count)

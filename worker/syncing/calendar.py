@@ -6,7 +6,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import structlog
-from sqlalchemy import RowMapping, case, func, insert, select, update
+from sqlalchemy import RowMapping, bindparam, case, func, insert, select, update
 
 from models.db import Tx
 from models.tables import due
@@ -15,11 +15,14 @@ from models.tables.calendars import Calendar
 from worker import jobs, metrics
 from worker.calendars import set_status
 from worker.errors import AlreadyGone, TryLater
+from worker.looked import Looked, next_fetch
 from worker.ports import CalendarSource
+from worker.removing import remove_missing
 from worker.reviving import of_calendar, retry_refused
 from worker.runtime import Runtime
 from worker.settling import settle
-from worker.storing import Looked, next_fetch, remove_missing, store_page
+from worker.storing import store_page
+from worker.syncing.direct import read_directly
 from worker.syncing.runs import (
     CALENDARS,
     DELIVERIES,
@@ -39,23 +42,31 @@ CONNECTING_POLL = timedelta(seconds=1)
 SLOW_CONNECTING_POLL = timedelta(seconds=30)
 EAGER = timedelta(seconds=30)
 
+_IS_READ_DIRECTLY = select(CALENDARS.c.connection_id.is_not(None)).where(
+    CALENDARS.c.id == bindparam("row_id")
+)
+
 
 def sync_calendar(rt: Runtime, calendar_id: UUID) -> Outcome:
     """
-    Check one calendar and, where that is called for, list it completely.
+    Check one calendar and, where that is called for, list it completely; or read it ourselves.
 
     Only a listing that came to its end lets us conclude that an event is gone.
     """
+    with rt.db.begin() as tx:
+        is_ours = tx.execute(_IS_READ_DIRECTLY, {"row_id": calendar_id}).scalar_one_or_none()
     source = rt.recall
-    if source is None:
+    if is_ours is None or (source is None and not is_ours):
         return Outcome.NOTHING_DUE
-    outcome = take_turn(
-        rt,
-        Calendar,
-        calendar_id,
-        lambda claimed: _sync_one(rt, source, claimed, calendar_id),
-        only=IS_OWN,
-    )
+
+    def work(claimed: due.Claim) -> None:
+        if is_ours:
+            read_directly(rt, claimed, calendar_id)
+        else:
+            assert source is not None  # nothing is due without it
+            _sync_one(rt, source, claimed, calendar_id)
+
+    outcome = take_turn(rt, Calendar, calendar_id, work, only=IS_OWN)
     if outcome is Outcome.FINISHED:
         rt.bell.ring(jobs.RELAY)
     return outcome

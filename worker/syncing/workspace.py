@@ -25,10 +25,11 @@ from models.tables.events import CalendarEvent
 from models.tables.installation import Source
 from worker import jobs, metrics
 from worker.errors import TryLater
+from worker.looked import Looked, next_fetch
 from worker.ports import CalendarSource, Page
 from worker.runtime import Runtime
 from worker.settling import settle
-from worker.storing import Looked, next_fetch, store_page
+from worker.storing import store_page
 from worker.syncing.runs import (
     CALENDARS,
     DELIVERIES,
@@ -65,6 +66,8 @@ PROBE = timedelta(minutes=1)
 TRIES_BEFORE_PROBING = 5
 IN_STEP = timedelta(seconds=5)
 
+_APART = select(CALENDARS.c.id).where(IS_OWN, due.is_due(CALENDARS)).limit(50)
+
 
 def sync_workspace(rt: Runtime) -> Outcome:
     """
@@ -91,6 +94,15 @@ def sync_workspace(rt: Runtime) -> Outcome:
     return outcome
 
 
+def ring_for_calendars(rt: Runtime) -> int:
+    """Ring for each calendar that is due for a look of its own; how many is returned."""
+    with rt.db.begin() as tx:
+        apart = list(tx.execute(_APART).scalars())
+    for calendar_id in apart:
+        rt.bell.ring(jobs.SYNC_CALENDAR, str(calendar_id))
+    return len(apart)
+
+
 def _list_patiently(rt: Runtime, source: CalendarSource, claimed: due.Claim) -> None:
     """List; in an outage knock once a minute and never give up, because everything waits for this row."""
     try:
@@ -109,8 +121,7 @@ def _ask_for_due_calendars(tx: Tx) -> list[UUID]:
         pending = select(SOURCES.c.is_pending).where(SOURCES.c.name == RECALL)
         if not tx.execute(pending).scalar_one():
             due.ask(tx, Source, [RECALL])
-    apart = select(CALENDARS.c.id).where(IS_OWN, due.is_due(CALENDARS)).limit(50)
-    return list(tx.execute(apart).scalars())
+    return list(tx.execute(_APART).scalars())
 
 
 def _list_workspace(rt: Runtime, source: CalendarSource, claimed: due.Claim) -> None:

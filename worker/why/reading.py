@@ -114,12 +114,18 @@ def _read_deliveries(
     """Read the notifications that led to the event's syncs, and those about its bots."""
     bots = select(BOTS.c.id).where(BOTS.c.slot_id.in_(list(slot_ids)))
     is_about_calendar = and_(
-        DELIVERIES.c.run_id.in_(list(run_ids)), DELIVERIES.c.ref == calendar["external_id"]
+        DELIVERIES.c.source == calendar["source"],
+        DELIVERIES.c.run_id.in_(list(run_ids)),
+        DELIVERIES.c.ref.in_([calendar["external_id"], str(calendar["id"])]),
     )
-    is_about_bot = and_(DELIVERIES.c.ref.in_(bots), DELIVERIES.c.type.startswith("bot."))
+    is_about_bot = and_(
+        DELIVERIES.c.ref.in_(bots),
+        DELIVERIES.c.type.startswith("bot."),
+        DELIVERIES.c.source == "recall",
+    )
     found = tx.execute(
         select(*(column for column in DELIVERIES.c if column.name != "body"))
-        .where(DELIVERIES.c.source == calendar["source"], or_(is_about_calendar, is_about_bot))
+        .where(or_(is_about_calendar, is_about_bot))
         .order_by(DELIVERIES.c.received_at.desc())
         .limit(MOST_ROWS)
     )

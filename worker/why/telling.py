@@ -15,9 +15,17 @@ from worker.why.reading import Around
 
 #: What happens in one transaction has one time; within it, this is the order of cause and effect.
 _ORDER = ("delivery", "sync", "change", "rule", "slot", "call", "answer", "observed", "emitted")
+#: Whose bots they are, whoever holds the calendar.
+BOT_PROVIDER = "Recall"
 _NEWS = {
     "calendar.sync_events": "that events of the calendar changed",
     "calendar.update": "that the calendar itself changed",
+    "google.exists": "that events of the calendar changed",
+    "google.not_exists": "that something of the calendar is gone",
+    "microsoft.changed": "that events of the calendar changed",
+    "microsoft.missed": "that it could not tell us of every change",
+    "microsoft.reauthorizationRequired": "that its channel to us is about to end",
+    "microsoft.subscriptionRemoved": "that its channel to us has ended",
 }
 
 
@@ -69,6 +77,8 @@ def _syncs(around: Around) -> Iterator[Step]:
     for row in around.runs:
         if row["scope"] == "workspace":
             what = f"We asked {around.provider} what had changed in all calendars"
+        elif row["source"] != "recall":
+            what = f"We read the calendar from {around.provider}"
         elif row["pages"]:
             what = f"We read the whole calendar from {around.provider}"
         else:
@@ -115,7 +125,7 @@ def _trail(around: Around) -> Iterator[Step]:
                 yield Step(
                     row["at"],
                     "call",
-                    f"We asked {around.provider} to {_words(facts.get('operation'))}"
+                    f"We asked {BOT_PROVIDER} to {_words(facts.get('operation'))}"
                     f" (key {facts.get('key')}).",
                     _about(row),
                     row["id"],
@@ -125,12 +135,12 @@ def _trail(around: Around) -> Iterator[Step]:
                 yield Step(
                     row["at"],
                     "answer",
-                    f"{around.provider} answered: {facts.get('answer')}{bot}.",
+                    f"{BOT_PROVIDER} answered: {facts.get('answer')}{bot}.",
                     _about(row),
                     row["id"],
                 )
             case "observed":
-                yield Step(row["at"], "observed", _seen(around, facts), _about(row), row["id"])
+                yield Step(row["at"], "observed", _seen(facts), _about(row), row["id"])
             case other:
                 yield Step(row["at"], "observed", f"{other}: {facts}.", _about(row), row["id"])
 
@@ -161,12 +171,12 @@ def _placing(row: RowMapping, *, before: UUID | None) -> Step:
     return Step(row["at"], "slot", text, facts, row["id"])
 
 
-def _seen(around: Around, facts: Mapping[str, Any]) -> str:
+def _seen(facts: Mapping[str, Any]) -> str:
     if "code" in facts:
-        return f"{around.provider} said the bot is {facts['code']}, so it is {facts.get('state')}."
+        return f"{BOT_PROVIDER} said the bot is {facts['code']}, so it is {facts.get('state')}."
     if facts.get("bot_id"):
-        return f"We looked at {around.provider}: bot {facts['bot_id']} is {facts.get('state')}."
-    return f"We looked at {around.provider}: there is no bot."
+        return f"We looked at {BOT_PROVIDER}: bot {facts['bot_id']} is {facts.get('state')}."
+    return f"We looked at {BOT_PROVIDER}: there is no bot."
 
 
 def _emitted(around: Around) -> Iterator[Step]:

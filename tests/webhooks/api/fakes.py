@@ -29,11 +29,12 @@ from tests.fakes.poster import FakePoster
 from tests.webhooks.api.conformity import check
 from webhooks.api import routes
 from worker.access import Scope, key_digest, make_key
+from worker.looked import Looked, next_fetch
 from worker.ports import FoundCalendar, NewCalendar, Page
 from worker.runtime import Runtime
 from worker.settings import Settings
 from worker.settling import settle
-from worker.storing import Looked, next_fetch, store_page
+from worker.storing import store_page
 
 BASE_URL = "http://punctual.test"
 YESTERDAY = NOON - timedelta(days=1)

@@ -68,6 +68,12 @@ def test_every_operation_of_the_contract_is_there() -> None:
         GET /v1/deliveries
         GET /v1/deliveries/{id}
         POST /v1/deliveries/{id}/replay
+        POST /v1/connect-links
+        GET /v1/connections
+        GET DELETE /v1/connections/{id}
+        GET PUT /v1/connections/{id}/calendars
+        GET POST /v1/oauth-clients
+        DELETE /v1/oauth-clients/{id}
         GET POST /v1/api-keys
         DELETE /v1/api-keys/{id}
     """

@@ -225,6 +225,7 @@ def test_an_id_that_nobody_has_names_nothing(api: Api) -> None:
     for method, path in WITH_ID:
         body = bodies.get(method) if "endpoints" not in path and path[3:] != "/calendars/{id}" else {}
         body = {"event_ids": [str(uuid4())]} if path.endswith("endpoints/{id}/replay") else body
+        body = {"external_ids": []} if path.endswith("connections/{id}/calendars") else body
         response = api.call(method, path.replace("{id}", str(uuid4())), body)
         assert (response.status_code, code_of(response)) == (404, "not_found"), (
             method,

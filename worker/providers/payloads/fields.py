@@ -56,6 +56,17 @@ def text_at(raw: object, key: str, *, max_chars: int | None = None) -> str:
     return storable(value, max_chars=max_chars) if isinstance(value, str) else ""
 
 
+def instant_at(found: Mapping[str, object], name: str) -> datetime | None:
+    """Return the instant under *name*, None when there is none."""
+    value = found.get(name)
+    if not isinstance(value, str):
+        return None
+    try:
+        return parse_instant(value)
+    except ValueError:
+        return None
+
+
 def storable(text: str, *, max_chars: int | None = None) -> str:
     """Take out NUL and halves of surrogate pairs, then white space around, then what is too much."""
     clean = text.replace("\0", "").encode("utf-8", "ignore").decode()

@@ -23,8 +23,9 @@ from models.domain.times import rfc3339
 from worker.errors import AlreadyGone, TryLater
 from worker.http import Params
 from worker.ports import FoundBot
+from worker.providers.payloads.fields import instant_at
 from worker.providers.recall.client import BOTS, CREATE, OTHER, RecallClient, at
-from worker.providers.recall.reading import id_at, instant_at, newest_last, objects_at
+from worker.providers.recall.reading import id_at, newest_last, objects_at
 
 log = structlog.get_logger(__name__)
 

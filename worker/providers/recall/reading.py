@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
 
-from models.domain.times import parse_instant
+from worker.providers.payloads.fields import instant_at
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,199}", re.ASCII)
 
@@ -15,17 +14,6 @@ def id_at(found: Mapping[str, object], name: str = "id") -> str | None:
     """Return the id under *name*; None when it could not be one segment of a path."""
     value = found.get(name)
     return value if isinstance(value, str) and _ID.fullmatch(value) else None
-
-
-def instant_at(found: Mapping[str, object], name: str) -> datetime | None:
-    """Return the instant under *name*, None when there is none."""
-    value = found.get(name)
-    if not isinstance(value, str):
-        return None
-    try:
-        return parse_instant(value)
-    except ValueError:
-        return None
 
 
 def objects_at(found: Mapping[str, object], name: str) -> list[Mapping[str, object]]:

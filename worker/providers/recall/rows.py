@@ -12,8 +12,8 @@ from datetime import datetime
 from models.domain.events import Event, EventStatus
 from worker.ports import Attachment, FoundEvent, Unreadable
 from worker.providers.payloads import google, microsoft
-from worker.providers.payloads.fields import MAX_ID_CHARS, UnreadableEvent, text_at
-from worker.providers.recall.reading import id_at, instant_at, objects_at
+from worker.providers.payloads.fields import MAX_ID_CHARS, UnreadableEvent, instant_at, text_at
+from worker.providers.recall.reading import id_at, objects_at
 
 LONGEST_DEDUP_KEY = 2_000  # docs.recall.ai, schedule bot for calendar event
 

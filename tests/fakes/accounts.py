@@ -1,0 +1,145 @@
+"""An AccountCalendars in memory: one calendar's events, a cursor over their changes, channels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from models.domain.events import Event
+from worker.errors import AlreadyGone, CursorGone, Reaction
+from worker.ports import FoundEvent, Unreadable
+from worker.ports_direct import OfferedCalendar, OpenChannel, Reading, Window
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+PRIMARY = "anna@example.com"
+
+
+@dataclass(slots=True)
+class FakeAccountCalendars:
+    """
+    Calendars that change only when told: `put`, `remove`, `spoil`.
+
+    `fail` raises once at the next call. `forget_cursors` makes every cursor unknown. `calls` names
+    every call, `tokens` what it was made with. `hears` is False where channels cannot be renewed.
+    """
+
+    offered: list[OfferedCalendar] = field(
+        default_factory=lambda: [OfferedCalendar(PRIMARY, "Anna", is_primary=True, may_read=True)]
+    )
+    page_size: int = 2
+    renews: bool = False
+    may_keep_quiet: bool = False
+    calls: list[str] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+    channels: dict[str, tuple[UUID, str, datetime]] = field(default_factory=dict)
+    _events: dict[str, dict[str, Event]] = field(default_factory=dict)
+    _unreadable: dict[str, dict[str, Unreadable]] = field(default_factory=dict)
+    _log: dict[str, list[str]] = field(default_factory=dict)
+    _oldest_cursor: int = 0
+    _failures: list[Reaction] = field(default_factory=list)
+
+    def put(self, event: Event, calendar: str = PRIMARY) -> None:
+        """Have an event, or change it."""
+        self._events.setdefault(calendar, {})[event.external_id] = event
+        self._unreadable.get(calendar, {}).pop(event.external_id, None)
+        self._log.setdefault(calendar, []).append(event.external_id)
+
+    def remove(self, external_id: str, calendar: str = PRIMARY) -> None:
+        """Have an event no more."""
+        del self._events[calendar][external_id]
+        self._log[calendar].append(external_id)
+
+    def spoil(self, external_id: str, calendar: str = PRIMARY) -> None:
+        """Have an event's row make no sense."""
+        row = Unreadable(external_id, calendar, "start is missing")
+        self._unreadable.setdefault(calendar, {})[external_id] = row
+        self._log.setdefault(calendar, []).append(external_id)
+
+    def forget_cursors(self) -> None:
+        """Know no cursor that was given out until now."""
+        self._oldest_cursor = sum(map(len, self._log.values())) + 1
+
+    def fail(self, *reactions: Reaction) -> None:
+        """Raise these, one a call, before anything happens."""
+        self._failures.extend(reactions)
+
+    def calendars(self, token: str) -> Sequence[OfferedCalendar]:
+        self._note("calendars", token)
+        return sorted(self.offered, key=lambda one: not one.is_primary)
+
+    def read_all(
+        self, token: str, calendar: str, window: Window, *, email: str | None
+    ) -> Iterator[Reading]:
+        del email
+        self._note("read_all", token)
+        cursor = self._cursor(calendar)
+        found = [
+            event
+            for event in self._events.get(calendar, {}).values()
+            if event.end > window.since and event.start < window.until
+        ]
+        yield from self._pages(calendar, found, (), cursor)
+
+    def read_changes(
+        self, token: str, calendar: str, cursor: str, window: Window, *, email: str | None
+    ) -> Iterator[Reading]:
+        del email, window
+        self._note("read_changes", token)
+        since = int(cursor)
+        if since < self._oldest_cursor:
+            msg = "the cursor is too old"
+            raise CursorGone(msg)
+        touched = dict.fromkeys(self._log.get(calendar, [])[since:])
+        present = self._events.get(calendar, {})
+        changed = [present[name] for name in touched if name in present]
+        gone = tuple(name for name in touched if name not in present)
+        yield from self._pages(calendar, changed, gone, self._cursor(calendar))
+
+    def open_channel(
+        self, token: str, calendar: str, *, channel_id: UUID, secret: str, until: datetime
+    ) -> OpenChannel:
+        self._note("open_channel", token)
+        del calendar
+        name = f"resource-{len(self.channels) + 1}"
+        self.channels[name] = (channel_id, secret, until)
+        return OpenChannel(name, until)
+
+    def renew_channel(self, token: str, external_id: str, *, until: datetime) -> OpenChannel | None:
+        self._note("renew_channel", token)
+        if not self.renews:
+            return None
+        if external_id not in self.channels:
+            msg = "no such channel"
+            raise AlreadyGone(msg)
+        channel_id, secret, _ = self.channels[external_id]
+        self.channels[external_id] = (channel_id, secret, until)
+        return OpenChannel(external_id, until)
+
+    def close_channel(self, token: str, channel_id: UUID, external_id: str) -> None:
+        self._note("close_channel", token)
+        del channel_id
+        self.channels.pop(external_id, None)
+
+    def _pages(
+        self, calendar: str, found: list[Event], gone: tuple[str, ...], cursor: str
+    ) -> Iterator[Reading]:
+        odd = self._unreadable.get(calendar, {})
+        rows = [
+            FoundEvent(calendar, LONG_AGO + timedelta(seconds=1), event, ())
+            for event in found
+            if event.external_id not in odd
+        ]
+        for at in range(0, len(rows), self.page_size):
+            yield Reading(tuple(rows[at : at + self.page_size]))
+        yield Reading(unreadable=tuple(odd.values()), removed=gone, cursor=cursor)
+
+    def _cursor(self, calendar: str) -> str:
+        return str(max(len(self._log.get(calendar, [])), self._oldest_cursor))
+
+    def _note(self, call: str, token: str) -> None:
+        self.calls.append(call)
+        self.tokens.append(token)
+        if self._failures:
+            raise self._failures.pop(0)
