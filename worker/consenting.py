@@ -24,7 +24,7 @@ from models.tables.due import table_of
 from worker import calendars, jobs, tokens
 from worker.calendars import set_status
 from worker.calendars.keeping import adopt_of_connection, describe
-from worker.errors import AuthorizationLost, ConsentLost, Refused
+from worker.errors import ConsentLost, Refused
 from worker.linking import Arrival, redirect_uri, use_up
 from worker.oauth_clients import CALENDAR_PLATFORM, find_app
 from worker.ports import NewCalendar
@@ -208,6 +208,3 @@ def _store_connection(
         tx.execute(update(CONNECTIONS).where(CONNECTIONS.c.id == connection_id).values(**described))
     tokens.store(tx, rt, connection_id, given, asked_at=asked_at, generation=generation)
     return connection_id
-
-
-__all__ = ["AuthorizationLost", "Connected", "ConsentLost", "NotAllowed", "connect_account"]

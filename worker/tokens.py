@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
-from sqlalchemy import RowMapping, Select, bindparam, func, select, update
+from sqlalchemy import RowMapping, Select, and_, bindparam, func, or_, select, update
 
 from models.db import Tx
 from models.sealing import place
@@ -50,9 +50,15 @@ AFTER_REFUSAL = timedelta(seconds=2)
 #: OAuth 2.0" (refresh token expiration); Entra, "Refresh tokens".
 KEEP_ALIVE_AFTER = timedelta(days=30)
 
-_IS_LEASED = select(CONNECTIONS.c.lease_until > func.clock_timestamp()).where(
-    CONNECTIONS.c.id == bindparam("row_id")
-)
+_IS_PUT_OFF = select(
+    or_(
+        CONNECTIONS.c.parked_at.is_not(None),
+        and_(
+            CONNECTIONS.c.due_at > func.clock_timestamp(),
+            func.coalesce(CONNECTIONS.c.lease_until, func.now()) <= func.clock_timestamp(),
+        ),
+    )
+).where(CONNECTIONS.c.id == bindparam("row_id"))
 _ONE: Select[tuple[object, ...]] = select(CONNECTIONS).where(CONNECTIONS.c.id == bindparam("row_id"))
 
 
@@ -88,8 +94,8 @@ def access(rt: Runtime, connection_id: UUID) -> Access:
         outcome = refresh(rt, connection_id)
         if outcome is Outcome.FINISHED:
             continue
-        is_on_its_way = outcome is Outcome.NOTHING_DUE and _is_being_refreshed(rt, connection_id)
-        if waited >= PATIENCE or not is_on_its_way:
+        # Who finds nothing to claim may only have come while another was claiming it.
+        if waited >= PATIENCE or outcome is not Outcome.NOTHING_DUE or _is_put_off(rt, connection_id):
             raise _still_waiting(rt, connection_id)
         rt.sleep(LOOK_EVERY.total_seconds())
         waited += LOOK_EVERY
@@ -302,11 +308,10 @@ def _lasts(row: RowMapping, now: datetime, least: timedelta, share: float) -> bo
     return bool(row["access_expires_at"] - now > min(least, life * share))
 
 
-def _is_being_refreshed(rt: Runtime, connection_id: UUID) -> bool:
-    """Say whether somebody is at it, or has just stored what we wait for."""
+def _is_put_off(rt: Runtime, connection_id: UUID) -> bool:
+    """Say whether nobody is at it, and nobody will be for a while."""
     with rt.db.begin() as tx:
-        is_leased = tx.execute(_IS_LEASED, {"row_id": connection_id}).scalar_one()
-        return bool(is_leased) or _lasts(_locked(tx, connection_id), rt.now(), LEAST_LEFT, LEAST_SHARE)
+        return bool(tx.execute(_IS_PUT_OFF, {"row_id": connection_id}).scalar_one())
 
 
 def _still_waiting(rt: Runtime, connection_id: UUID) -> TryLater:
