@@ -132,7 +132,8 @@ def _connect_directly(
             tx, connection_id, source=app.platform, external_id=primary.external_id, now=rt.now()
         )
         describe(tx, calendar_id, owner=link["owner"], metadata=link["metadata"])
-        for known in tokens.calendars_of(tx, connection_id):
+        ids = tokens.calendars_of(tx, connection_id)
+        for known in ids:
             calendars.look_again(tx, known)
             set_status(
                 tx,
@@ -144,7 +145,6 @@ def _connect_directly(
                 platform=CALENDAR_PLATFORM[app.platform],
             )
         use_up(tx, link["id"], calendar_id=calendar_id)
-        ids = tokens.calendars_of(tx, connection_id)
         view = load_calendars(tx, [calendar_id])[calendar_id]
     for known in ids:
         rt.bell.ring(jobs.SYNC_CALENDAR, str(known))

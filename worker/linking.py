@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, and_, delete, func, insert, select, update
+from sqlalchemy import RowMapping, delete, func, insert, select, update
 
 from models.db import Tx
 from models.domain.scopes import scopes_to_ask
@@ -58,10 +58,9 @@ class LinkFault(StrEnum):
 class BadLink(Exception):
     """A link or a callback that leads nowhere."""
 
-    def __init__(self, fault: LinkFault, *, token: str | None = None) -> None:
+    def __init__(self, fault: LinkFault) -> None:
         super().__init__(str(fault))
         self.fault = fault
-        self.token = token
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +228,7 @@ def link_view(row: RowMapping) -> dict[str, Any]:
 
 
 def _open_link(tx: Tx, rt: Runtime, which: Any) -> RowMapping:  # noqa: ANN401  # SQLAlchemy's own type is private
-    link = tx.execute(select(LINKS).where(and_(which)).with_for_update()).mappings().one_or_none()
+    link = tx.execute(select(LINKS).where(which).with_for_update()).mappings().one_or_none()
     if link is None:
         raise BadLink(LinkFault.UNKNOWN)
     if link["used_at"] is not None:

@@ -22,7 +22,7 @@ class FakeAccountCalendars:
     Calendars that change only when told: `put`, `remove`, `spoil`.
 
     `fail` raises once at the next call. `forget_cursors` makes every cursor unknown. `calls` names
-    every call, `tokens` what it was made with. `hears` is False where channels cannot be renewed.
+    every call, `tokens` what it was made with. `renews` says that channels can be renewed.
     """
 
     offered: list[OfferedCalendar] = field(

@@ -133,10 +133,10 @@ def _connect(rt: Runtime, arrival: Arrival, code: str) -> Response:
     try:
         connected = connect_account(rt, arrival, code)
     except NotAllowed:
-        return _ended(arrival, "scopes_missing", _not_enough(platform))
+        return _ended(arrival, _not_enough(platform))
     except ConsentLost as lost:
         log.warning("consent_not_redeemed", error=str(lost))
-        return _ended(arrival, "code_refused", _again("code_refused"))
+        return _ended(arrival, _again("code_refused"))
     except AuthorizationLost as refused:
         log.error("oauth_client_refused", platform=platform, error=str(refused))
         return _operators_fault("client_refused").response()
@@ -188,7 +188,7 @@ def _declined(rt: Runtime, arrival: Arrival, asked: dict[str, str]) -> Response:
         case _:
             log.error("consent_page_refused", platform=platform, error=asked["error"][:64])
             page = _operators_fault("consent_refused")
-    return _ended(arrival, page.code or "refused", page)
+    return _ended(arrival, page)
 
 
 def _admin_wall(rt: Runtime, arrival: Arrival) -> Page:
@@ -241,9 +241,9 @@ def _operators_fault(code: str = "not_configured") -> Page:
     )
 
 
-def _ended(arrival: Arrival, code: str, page: Page) -> Response:
+def _ended(arrival: Arrival, page: Page) -> Response:
     """Show a page; its link stays good, so the person can try again."""
-    log.info("connect_ended", link_id=str(arrival.link["id"]), code=code)
+    log.info("connect_ended", link_id=str(arrival.link["id"]), code=page.code)
     return _forget_browser(page.response())
 
 
