@@ -166,6 +166,14 @@ def _mark(tx: Tx, batch: Sequence[RowMapping], verdicts: Sequence[str | None], *
         if reason is not None
     ]
     is_open = _OUTBOX.c.published_at.is_(None)
+    # Two relays may hold the same rows with other verdicts: both lock them in one order first.
+    ids = [row["id"] for row in batch]
+    tx.execute(
+        select(_OUTBOX.c.id)
+        .where(_OUTBOX.c.id.in_(ids), is_open)
+        .order_by(_OUTBOX.c.id)
+        .with_for_update(key_share=True)
+    )
     tx.execute(
         update(_OUTBOX).where(_OUTBOX.c.id.in_(confirmed), is_open).values(published_at=func.now())
     )
