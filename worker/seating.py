@@ -12,13 +12,13 @@ from sqlalchemy import RowMapping, bindparam, func, select, update
 
 from models.db import Tx
 from models.domain.bots import BotState, seat_digest
-from models.domain.rules import RuleSet
 from models.sealing import Vault, place
 from models.tables import due
 from models.tables.due import table_of
 from models.tables.events import CalendarEvent
 from models.tables.slots import Slot, Want
-from worker.deciding import rules_by_calendar
+from worker.deciding import CalendarRules, rules_by_calendar
+from worker.identity import key_of
 
 EVENTS = table_of(CalendarEvent)
 SLOTS = table_of(Slot)
@@ -39,14 +39,9 @@ def reseat(tx: Tx, moved: Mapping[UUID, bool], *, now: datetime, vault: Vault) -
     """
     slots = _slots(tx, moved)
     wanting = _wanting(tx, moved)
-    rules = rules_by_calendar(tx, {rows[0]["calendar_id"] for rows in wanting.values()})
+    calendars = rules_by_calendar(tx, {row["calendar_id"] for rows in wanting.values() for row in rows})
     seats = {
-        slot["id"]: _seat(
-            slot,
-            wanting[slot["id"]],
-            rules=rules[wanting[slot["id"]][0]["calendar_id"]].rules,
-            vault=vault,
-        )
+        slot["id"]: _seat(slot, wanting[slot["id"]], calendars=calendars, vault=vault)
         if slot["id"] in wanting
         else {**{name: slot[name] for name in _SEAT}, "is_wanted": False}
         for slot in slots
@@ -138,18 +133,25 @@ def _try_again(tx: Tx, changed: Sequence[RowMapping]) -> None:
 
 
 def _seat(
-    slot: RowMapping, wanting: Sequence[RowMapping], *, rules: RuleSet, vault: Vault
+    slot: RowMapping,
+    wanting: Sequence[RowMapping],
+    *,
+    calendars: Mapping[UUID, CalendarRules],
+    vault: Vault,
 ) -> dict[str, Any]:
     """
     Return the seat that the wanting events call for together.
 
-    The event known longest speaks for the others, so that the seat does not depend on who changed
-    last; the link stays as it is while one of them still has it.
+    Of the events whose link the slot is named after, the one known longest speaks for the others, so
+    that the seat does not depend on who changed last; the link stays as it is while one of them still
+    has it.
     """
-    speaker = wanting[0]
+    named = [row for row in wanting if key_of(row, calendars[row["calendar_id"]]) == slot["key"]]
+    speaker = (named or wanting)[0]
+    rules = calendars[speaker["calendar_id"]].rules
     urls = [
         vault.open(row["meeting_url"], place=place("calendar_events", "meeting_url", row["id"]))
-        for row in wanting
+        for row in named or wanting
     ]
     present = vault.open(slot["meeting_url"], place=place("slots", "meeting_url", slot["id"]))
     url = present if present in urls else urls[0]

@@ -8,7 +8,7 @@ database alone; `reconciling` carries the result to the provider.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,6 @@ from uuid import UUID
 import structlog
 from sqlalchemy import (
     RowMapping,
-    and_,
     bindparam,
     delete,
     func,
@@ -25,36 +24,32 @@ from sqlalchemy import (
     or_,
     select,
     text,
-    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from models.db import Tx
 from models.domain.bots import BotState
-from models.domain.meetings import slot_key
 from models.domain.placing import OpenSlot, moves
 from models.domain.rules import Decision, Reason
 from models.sealing import Vault, place
 from models.tables.base import new_id
-from models.tables.calendars import Calendar
 from models.tables.due import table_of
 from models.tables.events import CalendarEvent
-from models.tables.installation import Installation
 from models.tables.slots import Slot, Want
 from models.tables.trail import TrailEntry
 from worker import jobs
 from worker.deciding import CalendarRules, decide_rows, lock_events, rules_by_calendar
+from worker.gathering import gather
+from worker.identity import key_of, speakers_of
 from worker.runtime import Runtime
 from worker.seating import reseat
 
 log = structlog.get_logger(__name__)
 
-CALENDARS = table_of(Calendar)
 EVENTS = table_of(CalendarEvent)
 SLOTS = table_of(Slot)
 WANTS = table_of(Want)
-_DEFAULT_RULES = select(Installation.rules)
 
 BATCH = 500
 _SETTLE_LOCK = 0x534C4F54  # any number; slots are placed by one transaction at a time
@@ -91,72 +86,18 @@ def settle(rt: Runtime) -> int:
 def settle_batch(tx: Tx, *, now: datetime, vault: Vault, limit: int) -> Placed:
     """Settle up to *limit* unsettled events, and with them all unsettled ones that share a slot."""
     tx.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _SETTLE_LOCK})
-    ids = _unsettled(tx, limit=limit, now=now)
+    ids = gather(tx, limit=limit, now=now)
     if not ids:
         return Placed(events=0, slots=())
     decisions = decide_rows(tx, ids, now=now, vault=vault)
     events = {row["id"]: row for row in lock_events(tx, decisions)}
     calendars = rules_by_calendar(tx, {row["calendar_id"] for row in events.values()})
-    targets = _targets(tx, events, decisions, calendars)
+    targets, spoken_for = _targets(tx, events, decisions, calendars)
     touched = _place(tx, events, targets, now=now, vault=vault)
     asked = reseat(tx, touched, now=now, vault=vault)
     tx.execute(update(EVENTS).where(EVENTS.c.id.in_(events)).values(unsettled=False))
-    _leave_trail(tx, events, decisions)
+    _leave_trail(tx, events, decisions, spoken_for)
     return Placed(events=len(events), slots=tuple(asked))
-
-
-def _unsettled(tx: Tx, *, limit: int, now: datetime) -> set[UUID]:
-    """Pick a batch, soonest first, with every unsettled event that shares a slot or a series with it."""
-    picked = set(
-        tx.execute(
-            select(EVENTS.c.id).where(EVENTS.c.unsettled).order_by(EVENTS.c.start_at).limit(limit)
-        ).scalars()
-    )
-    if not picked:
-        return picked
-    shared = select(WANTS.c.slot_id).where(WANTS.c.event_id.in_(picked))
-    picked |= set(
-        tx.execute(
-            select(EVENTS.c.id)
-            .join(WANTS, WANTS.c.event_id == EVENTS.c.id)
-            .where(EVENTS.c.unsettled, WANTS.c.slot_id.in_(shared))
-        ).scalars()
-    )
-    series = (
-        select(EVENTS.c.calendar_id, EVENTS.c.series_id)
-        .where(EVENTS.c.id.in_(picked), EVENTS.c.series_id.is_not(None))
-        .distinct()
-        .subquery()
-    )
-    # Under the rule "first" one occurrence's change decides about its siblings.
-    of_series = tx.execute(select(series)).all()
-    firsts = set(calendars_with_first(tx, among={row.calendar_id for row in of_series}))
-    if firsts:
-        picked |= set(
-            tx.execute(
-                select(EVENTS.c.id)
-                .join(
-                    series,
-                    (series.c.calendar_id == EVENTS.c.calendar_id)
-                    & (series.c.series_id == EVENTS.c.series_id),
-                )
-                .where(EVENTS.c.calendar_id.in_(firsts), EVENTS.c.end_at > now)
-            ).scalars()
-        )
-    return picked
-
-
-def calendars_with_first(tx: Tx, *, among: Collection[UUID] | None = None) -> list[UUID]:
-    """List the calendars, all or *among* some, of whose series only the first upcoming event is recorded."""
-    if among is not None and not among:
-        return []
-    recurring = CALENDARS.c.rules["recurring"].astext
-    is_by_own = and_(CALENDARS.c.rules.is_not(None), recurring == "first")
-    default = tx.execute(_DEFAULT_RULES).scalar_one_or_none() or {}
-    is_first = or_(is_by_own, CALENDARS.c.rules.is_(None))
-    is_meant = is_first if default.get("recurring") == "first" else is_by_own
-    those = true() if among is None else CALENDARS.c.id.in_(among)
-    return list(tx.execute(select(CALENDARS.c.id).where(is_meant, those)).scalars())
 
 
 def _targets(
@@ -164,8 +105,8 @@ def _targets(
     events: Mapping[UUID, RowMapping],
     decisions: Mapping[UUID, Decision],
     calendars: Mapping[UUID, CalendarRules],
-) -> dict[UUID, str | None]:
-    """Say at which key each event wants a bot, None where it wants none."""
+) -> tuple[dict[UUID, str | None], dict[UUID, UUID]]:
+    """Say at which key each event wants a bot, None where it wants none; and whose link that is."""
     held = {
         row.event_id: row.key
         for row in tx.execute(
@@ -174,24 +115,16 @@ def _targets(
             .where(WANTS.c.event_id.in_(events))
         )
     }
-    targets: dict[UUID, str | None] = {}
-    for event_id, row in events.items():
-        key = None if row["link_key"] is None else _key(row, calendars[row["calendar_id"]])
-        decision = decisions[event_id]
-        # A meeting that ended where its bot was keeps it: the bot leaves when the call does.
-        stays = decision.reason is Reason.ENDED and key is not None and held.get(event_id) == key
-        targets[event_id] = key if decision.wanted or stays else None
-    return targets
-
-
-def _key(row: RowMapping, calendar: CalendarRules) -> str:
-    return slot_key(
-        row["link_key"],
-        row["start_at"],
-        dedup=calendar.rules.dedup,
-        calendar_id=row["calendar_id"],
-        email=calendar.facts.email,
-    )
+    # A meeting that ended where its bot was keeps it: the bot leaves when the call does.
+    may_stay = {event_id for event_id in held if decisions[event_id].reason is Reason.ENDED}
+    claiming = [row for row in events.values() if decisions[row["id"]].wanted or row["id"] in may_stay]
+    spoken_for = speakers_of(claiming, calendars)
+    targets: dict[UUID, str | None] = dict.fromkeys(events)
+    for event_id, speaker in spoken_for.items():
+        key = key_of(events[speaker], calendars[events[speaker]["calendar_id"]])
+        if decisions[event_id].wanted or held.get(event_id) == key:
+            targets[event_id] = key
+    return targets, {event: speaker for event, speaker in spoken_for.items() if event != speaker}
 
 
 def _place(
@@ -337,7 +270,12 @@ def _opened(slot_id: UUID, key: str, event: RowMapping, *, vault: Vault) -> dict
     }
 
 
-def _leave_trail(tx: Tx, events: Mapping[UUID, RowMapping], decisions: Mapping[UUID, Decision]) -> None:
+def _leave_trail(
+    tx: Tx,
+    events: Mapping[UUID, RowMapping],
+    decisions: Mapping[UUID, Decision],
+    spoken_for: Mapping[UUID, UUID],
+) -> None:
     slots = {
         row.event_id: row.slot_id
         for row in tx.execute(
@@ -356,6 +294,7 @@ def _leave_trail(tx: Tx, events: Mapping[UUID, RowMapping], decisions: Mapping[U
                     "wanted": decisions[event_id].wanted,
                     "reason": str(decisions[event_id].reason),
                     "explanation": decisions[event_id].explanation,
+                    **({"link_of": str(spoken_for[event_id])} if event_id in spoken_for else {}),
                 },
             }
             for event_id, row in events.items()

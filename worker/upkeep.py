@@ -35,11 +35,11 @@ from worker import outbox, polling, second_chances
 from worker.access import forget_requests
 from worker.deciding import lock_events
 from worker.duties import ask_for_duties
+from worker.gathering import calendars_with_first
 from worker.linking import forget_links
 from worker.rings import MOST_RINGS, list_rings
 from worker.runtime import Runtime
 from worker.second_chances import give_second_chances
-from worker.settling import calendars_with_first
 from worker.syncing import IS_PLAIN, RECALL
 
 log = structlog.get_logger(__name__)

@@ -46,6 +46,12 @@ class CalendarEvent(Base):
         Index("ix_calendar_events_wanted_start", "start_at", postgresql_where=text("is_wanted")),
         Index("ix_calendar_events_unwanted", "end_at", postgresql_where=text("NOT is_wanted")),
         Index("ix_calendar_events_calendar_start", "calendar_id", "start_at"),
+        Index(
+            "ix_calendar_events_meeting",
+            "ical_uid",
+            "start_at",
+            postgresql_where=text("link_key IS NOT NULL"),
+        ),
         Index("ix_calendar_events_series", "calendar_id", "series_id", "start_at"),
         Index(
             "ix_calendar_events_attached",

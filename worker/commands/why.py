@@ -87,6 +87,13 @@ def _summary(trail: dict[str, Any]) -> list[Text]:
             lines.append(
                 Text("The bot is at risk: nothing confirms that it will join.", style="bold red")
             )
+        by = {"ical_uid": "same iCalendar UID and start", "link": "same link and start"}
+        lines += [
+            Text(
+                f"It shares the bot with event {other['event_id']} ({other['source']}): {by[other['same']]}."
+            )
+            for other in slot["shared_with"]
+        ]
     else:
         lines.append(Text("It has no bot."))
     status = trail["calendar"]["status"]

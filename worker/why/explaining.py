@@ -14,7 +14,7 @@ from models.tables.due import table_of
 from models.tables.events import SeriesOverride
 from worker.clock import utc_now
 from worker.views import is_at_risk, moment
-from worker.why.reading import MOST_ROWS, Around, read_around, wanted_slot
+from worker.why.reading import MOST_ROWS, Around, read_around, shared_with, wanted_slot
 from worker.why.telling import clock, steps_of
 
 SERIES = table_of(SeriesOverride)
@@ -46,7 +46,9 @@ def explain(
             "paused": around.calendar["paused"],
             "last_synced_at": moment(around.calendar["last_synced_at"]),
         },
-        "slot": None if slot is None else _slot(slot, now=at),
+        "slot": None
+        if slot is None
+        else {**_slot(slot, now=at), "shared_with": shared_with(tx, around.event, slot)},
         "waiting": _waiting(around, slot, now=at),
         "steps": steps_of(around),
         "truncated": any(

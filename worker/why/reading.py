@@ -135,3 +135,31 @@ def _read_deliveries(
 def wanted_slot(tx: Tx, event_id: UUID) -> UUID | None:
     """Return the slot that an event calls for."""
     return tx.execute(select(WANTS.c.slot_id).where(WANTS.c.event_id == event_id)).scalar_one_or_none()
+
+
+def shared_with(tx: Tx, event: RowMapping, slot: RowMapping) -> list[dict[str, str]]:
+    """
+    List the other events that call for the same bot, and what makes them the same meeting.
+
+    `ical_uid`: iCalendar UID and start agree; else `link`: only meeting link and start do.
+    """
+    found = tx.execute(
+        select(
+            EVENTS.c.id, EVENTS.c.calendar_id, EVENTS.c.ical_uid, EVENTS.c.start_at, CALENDARS.c.source
+        )
+        .join(WANTS, WANTS.c.event_id == EVENTS.c.id)
+        .join(CALENDARS, CALENDARS.c.id == EVENTS.c.calendar_id)
+        .where(WANTS.c.slot_id == slot["id"], EVENTS.c.id != event["id"])
+        .order_by(EVENTS.c.created_at, EVENTS.c.id)
+        .limit(MOST_ROWS)
+    )
+    meeting = (event["ical_uid"], event["start_at"])
+    return [
+        {
+            "event_id": str(row.id),
+            "calendar_id": str(row.calendar_id),
+            "source": row.source,
+            "same": "ical_uid" if row.ical_uid and (row.ical_uid, row.start_at) == meeting else "link",
+        }
+        for row in found
+    ]

@@ -109,6 +109,7 @@ def _trail(around: Around) -> Iterator[Step]:
     }
     decided: tuple[object, ...] | None = None
     slot_id: UUID | None = None
+    link_of: str | None = None
     for row in around.trail:
         facts = row["facts"]
         match row["step"]:
@@ -121,6 +122,9 @@ def _trail(around: Around) -> Iterator[Step]:
                 if row["slot_id"] != slot_id:
                     yield _placing(row, before=slot_id)
                     slot_id = row["slot_id"]
+                if facts.get("link_of") != link_of:
+                    link_of = facts.get("link_of")
+                    yield _speaking(row, link_of)
             case "called":
                 yield Step(
                     row["at"],
@@ -169,6 +173,17 @@ def _placing(row: RowMapping, *, before: UUID | None) -> Step:
         text = f"The event calls for bot {row['slot_id']} now, no longer for {before}."
     facts = {"slot_id": _text(row["slot_id"]), "before": _text(before)}
     return Step(row["at"], "slot", text, facts, row["id"])
+
+
+def _speaking(row: RowMapping, link_of: str | None) -> Step:
+    if link_of is None:
+        text = "The event's own link counts again."
+    else:
+        text = (
+            f"The event is a copy of the meeting of event {link_of}: iCalendar UID, start and organiser"
+            " agree. Its link is another one, and that event's counts."
+        )
+    return Step(row["at"], "slot", text, {"link_of": link_of}, row["id"])
 
 
 def _seen(facts: Mapping[str, Any]) -> str:
