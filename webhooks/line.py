@@ -8,6 +8,7 @@ libpq's asynchronous calls, prepared statements only. Knows nothing of what is w
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,10 +38,21 @@ class Line:
     @classmethod
     async def open(cls, engine: Engine, *, session: str, prepared: Mapping[str, str]) -> Line:
         """Connect, run *session* once, and prepare the statements by name; raises as the engine does."""
-        return await asyncio.to_thread(cls._open, engine, session, prepared)
+        is_given_up = threading.Event()
+        try:
+            return await asyncio.to_thread(cls._open, engine, session, prepared, is_given_up)
+        except asyncio.CancelledError:
+            is_given_up.set()  # the thread goes on, and nobody will have its connection
+            raise
 
     @classmethod
-    def _open(cls, engine: Engine, session: str, prepared: Mapping[str, str]) -> Line:
+    def _open(
+        cls,
+        engine: Engine,
+        session: str,
+        prepared: Mapping[str, str],
+        is_given_up: threading.Event,
+    ) -> Line:
         held = engine.raw_connection()
         connection = held.driver_connection
         assert isinstance(connection, psycopg.Connection)
@@ -49,6 +61,8 @@ class Line:
         connection.execute(session.encode())
         for name, statement in prepared.items():
             _raise_failure(connection.pgconn.prepare(name.encode(), statement.encode()))
+        if is_given_up.is_set():
+            connection.close()
         return cls(connection)
 
     async def run(

@@ -76,6 +76,10 @@ def bots(rig: Rig, link: str) -> list[dict[str, Any]]:
     return [bot for bot in rig.live_bots() if link in str(bot["meeting_url"])]
 
 
+def told(rig: Rig) -> list[str]:
+    return [event["type"] for event in rig.feed() if event["type"].startswith("bot.")]
+
+
 def has_channel(rig: Rig, platform: Platform) -> bool:
     """Say whether the provider tells us of changes by now, and we have looked once since."""
     where = "channels" if platform.name == "google" else "subscriptions"
@@ -117,7 +121,7 @@ def test_what_a_connected_user_plans_moves_and_cancels_is_followed(
     until(lambda: [datetime.fromisoformat(b["join_at"]) for b in bots(rig, link)] == [later])
     platform.control("DELETE", path)
     until(lambda: not bots(rig, link))
+    until(lambda: told(rig)[-1:] == ["bot.cancelled"])
 
-    told = [event["type"] for event in rig.feed() if event["type"].startswith("bot.")][-3:]
-    assert told == ["bot.scheduled", "bot.rescheduled", "bot.cancelled"]
+    assert told(rig)[-3:] == ["bot.scheduled", "bot.rescheduled", "bot.cancelled"]
     assert bot["id"]

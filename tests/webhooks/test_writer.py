@@ -17,7 +17,7 @@ import httpx
 import psycopg
 import pytest
 import uvloop
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Engine, event, func, select, text
 from sqlalchemy.engine import make_url
 from structlog.testing import capture_logs
 
@@ -42,6 +42,7 @@ from tests.webhooks.sending import (
 from webhooks import arrivals
 from webhooks.app import create_app
 from webhooks.arrivals import Arrival, Ask, Inbox
+from webhooks.line import Line
 from webhooks.receive import LARGEST_BODY
 from webhooks.server import serving
 from webhooks.writer import Verdict, Writer
@@ -568,3 +569,28 @@ def test_a_line_that_was_lost_while_nothing_was_written_fails_at_once(db: Engine
         return time.monotonic() - began
 
     assert uvloop.run(write_on_what_is_lost()) < 1
+
+
+def test_a_connection_that_comes_when_nobody_waits_for_it_any_more_is_closed(
+    db: Engine, database_url: str
+) -> None:
+    engine = make_engine(database_url)
+    is_connecting, may_go_on = threading.Event(), threading.Event()
+    opened: list[psycopg.Connection[Any]] = []
+
+    @event.listens_for(engine, "connect")
+    def slowly(connection: psycopg.Connection[Any], _record: object) -> None:
+        opened.append(connection)
+        is_connecting.set()
+        may_go_on.wait(10)
+
+    async def give_up() -> None:
+        opening = asyncio.create_task(Line.open(engine, session="SELECT 1", prepared={}))
+        await asyncio.to_thread(is_connecting.wait, 10)
+        opening.cancel()
+        await asyncio.wait({opening})
+        may_go_on.set()
+
+    asyncio.run(give_up())
+
+    assert [connection.closed for connection in opened] == [True]
