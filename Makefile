@@ -6,6 +6,8 @@ LOCK := deploy/requirements.txt
 TOOLS := deploy/requirements-dev.txt
 STAMP := .venv/.installed
 TOOL_STAMP := .venv/.tools
+# Each process would compile everything it imports: seconds of every start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test lint bench simulate crashes faults storm mutants fuzz lock clean
