@@ -88,7 +88,7 @@ def receiver_off(stage: Stage, library: str, ahead_s: int, edits: int) -> dict[s
         refused = [
             line
             for line in metrics.splitlines()
-            if "deliveries_total" in line and "unauthorized" in line
+            if "deliveries_total" in line and "unauthenticated" in line
         ]
         stage.demand(bool(refused), "no metric counts what was refused")
         # The doctor is asked on the same machine, so by the same clock.
