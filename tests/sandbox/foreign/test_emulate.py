@@ -22,12 +22,11 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from tests.node import Packages, Unavailable, installed
+from tests.node import Packages
 from worker.errors import ConsentLost
 from worker.ports_direct import Authority, Consent, OAuthApp
 from worker.providers.oauth import GoogleAuthority, MicrosoftAuthority
 
-SOURCES = Path(__file__).parent
 REDIRECT = "http://127.0.0.1:9/oauth/callback"
 VERIFIER = "v" * 64
 CHALLENGE = urlsafe_b64encode(sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
@@ -60,14 +59,6 @@ class Foreign:
         answer = parse_qs(urlsplit(back.headers["location"]).query)
         assert answer["state"] == ["our state"]
         return answer["code"][0]
-
-
-@pytest.fixture(scope="module")
-def packages() -> Packages:
-    try:
-        return installed(SOURCES, oldest_node=22)
-    except Unavailable as why:
-        pytest.skip(str(why))
 
 
 @pytest.fixture(scope="module", params=["google", "microsoft"])

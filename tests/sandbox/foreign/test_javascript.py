@@ -10,21 +10,13 @@ from typing import Any
 
 import pytest
 
-from tests.node import Packages, Unavailable, installed
+from tests.node import Packages
 from tests.sandbox.google.driving import ANNA, CLIENT, SCOPES, an_event
 from worker.sandbox.google.app import create_google
 from worker.sandbox.google.world import World
 from worker.sandbox.server import running
 
 SOURCES = Path(__file__).parent
-
-
-@pytest.fixture(scope="module")
-def packages() -> Packages:
-    try:
-        return installed(SOURCES, oldest_node=22)
-    except Unavailable as why:
-        pytest.skip(str(why))
 
 
 @pytest.fixture
