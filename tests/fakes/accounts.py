@@ -22,7 +22,8 @@ class FakeAccountCalendars:
     Calendars that change only when told: `put`, `remove`, `spoil`.
 
     `fail` raises once at the next call. `forget_cursors` makes every cursor unknown. `calls` names
-    every call, `tokens` what it was made with. `renews` says that channels can be renewed.
+    every call, `tokens` what it was made with. `renews` says that channels can be renewed; `watched`
+    is the calendar that each one is about.
     """
 
     offered: list[OfferedCalendar] = field(
@@ -34,10 +35,11 @@ class FakeAccountCalendars:
     calls: list[str] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     channels: dict[str, tuple[UUID, str, datetime]] = field(default_factory=dict)
+    watched: dict[str, str] = field(default_factory=dict)
     _events: dict[str, dict[str, Event]] = field(default_factory=dict)
     _unreadable: dict[str, dict[str, Unreadable]] = field(default_factory=dict)
     _log: dict[str, list[str]] = field(default_factory=dict)
-    _oldest_cursor: int = 0
+    _times_forgotten: int = 0
     _failures: list[Reaction] = field(default_factory=list)
 
     def put(self, event: Event, calendar: str = PRIMARY) -> None:
@@ -59,7 +61,7 @@ class FakeAccountCalendars:
 
     def forget_cursors(self) -> None:
         """Know no cursor that was given out until now."""
-        self._oldest_cursor = sum(map(len, self._log.values())) + 1
+        self._times_forgotten += 1
 
     def fail(self, *reactions: Reaction) -> None:
         """Raise these, one a call, before anything happens."""
@@ -87,11 +89,11 @@ class FakeAccountCalendars:
     ) -> Iterator[Reading]:
         del email, window
         self._note("read_changes", token)
-        since = int(cursor)
-        if since < self._oldest_cursor:
+        age, _, since = cursor.partition(":")
+        if int(age) != self._times_forgotten:
             msg = "the cursor is too old"
             raise CursorGone(msg)
-        touched = dict.fromkeys(self._log.get(calendar, [])[since:])
+        touched = dict.fromkeys(self._log.get(calendar, [])[int(since) :])
         present = self._events.get(calendar, {})
         changed = [present[name] for name in touched if name in present]
         gone = tuple(name for name in touched if name not in present)
@@ -101,8 +103,8 @@ class FakeAccountCalendars:
         self, token: str, calendar: str, *, channel_id: UUID, secret: str, until: datetime
     ) -> OpenChannel:
         self._note("open_channel", token)
-        del calendar
-        name = f"resource-{len(self.channels) + 1}"
+        name = f"resource-{len(self.watched) + 1}"
+        self.watched[name] = calendar
         self.channels[name] = (channel_id, secret, until)
         return OpenChannel(name, until)
 
@@ -136,7 +138,7 @@ class FakeAccountCalendars:
         yield Reading(unreadable=tuple(odd.values()), removed=gone, cursor=cursor)
 
     def _cursor(self, calendar: str) -> str:
-        return str(max(len(self._log.get(calendar, [])), self._oldest_cursor))
+        return f"{self._times_forgotten}:{len(self._log.get(calendar, []))}"
 
     def _note(self, call: str, token: str) -> None:
         self.calls.append(call)

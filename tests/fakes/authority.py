@@ -26,7 +26,8 @@ class _Family:
 @dataclass(slots=True)
 class FakeAuthority:
     """
-    A strict authorisation server: a refresh token that was replaced and comes again ends its family.
+    A strict authorisation server: a refresh token that was replaced and comes again ends its family,
+    unless `is_strict` is taken back: then it works on.
 
     `consent` gives a code for somebody. `during` happens in the middle of a refresh. `fail` raises
     once before anything happens, `lose_answer` once after. `most_at_once` is how many refreshes of one
@@ -34,6 +35,7 @@ class FakeAuthority:
     """
 
     rotates: bool = True
+    is_strict: bool = True
     life: timedelta = timedelta(hours=1)
     takes_s: float = 0.0
     gives_refresh_token: bool = True
@@ -99,7 +101,7 @@ class FakeAuthority:
         with self._lock:
             self._under_way[id(family)] -= 1
             self.refreshes += 1
-            if family.is_revoked or refresh_token in family.spent:
+            if family.is_revoked or (self.is_strict and refresh_token in family.spent):
                 family.is_revoked = True
                 self.refused += 1
                 msg = "refresh: 400 invalid_grant"
