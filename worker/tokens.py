@@ -121,12 +121,15 @@ def refresh(rt: Runtime, connection_id: UUID) -> Outcome:
     A row that failed waits until it is due again, so that nobody storms the provider.
     """
     with rt.db.begin() as tx:
-        is_fresh = _is_fresh(_locked(tx, connection_id), rt.now())
+        row = _locked(tx, connection_id)
+        is_fresh = _is_fresh(row, rt.now())
         if not is_fresh:
             due.ask(tx, Connection, [connection_id])
-    if is_fresh:
+    if is_fresh and not row["is_pending"]:
         return Outcome.FINISHED
-    return take_turn(rt, Connection, connection_id, lambda claimed: _refresh(rt, claimed))
+    # Who asked while another refreshed is served by that, which has to be said in the row.
+    outcome = take_turn(rt, Connection, connection_id, lambda claimed: _refresh(rt, claimed))
+    return Outcome.FINISHED if is_fresh else outcome
 
 
 def store(

@@ -11,6 +11,8 @@ import pytest
 from sqlalchemy import Engine, func, select, update
 
 from models.sealing import Vault, place
+from models.tables import due
+from models.tables.connections import Connection
 from models.tables.outbox import OutboxEvent
 from tests.worker.account_kit import ANNA, CONNECTIONS, Accounts, calendar_id_of
 from worker import tokens
@@ -166,6 +168,25 @@ def test_while_a_refresh_waits_nobody_asks_again(accounts: Accounts) -> None:
         tokens.access(accounts.rt, accounts.connection()["id"])
 
     assert accounts.authority.refreshes == 0
+
+
+def test_who_asks_during_a_refresh_leaves_nothing_due(accounts: Accounts) -> None:
+    """Else upkeep would ring for it every three seconds for as long as the new token is fresh."""
+    accounts.let_token_expire()
+    connection_id = accounts.connection()["id"]
+
+    def ask() -> None:
+        with accounts.db.begin() as tx:
+            due.ask(tx, Connection, [connection_id])
+
+    accounts.authority.during = ask
+    accounts.refresh()
+    assert accounts.connection()["is_pending"]
+
+    assert tokens.refresh(accounts.rt, connection_id) is Outcome.FINISHED
+
+    assert not accounts.connection()["is_pending"]
+    assert accounts.authority.refreshes == 1
 
 
 def test_losing_a_consent_cancels_no_bot(accounts: Accounts) -> None:
