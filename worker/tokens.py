@@ -14,6 +14,7 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import RowMapping, Select, and_, bindparam, func, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from models.db import Tx
 from models.sealing import place
@@ -46,6 +47,8 @@ LOOK_EVERY = timedelta(milliseconds=50)
 #: A refusal counts only if it comes twice: the first may have been of a token replaced meanwhile.
 REFUSALS_TO_BELIEVE = 2
 AFTER_REFUSAL = timedelta(seconds=2)
+#: How long who holds a new refresh token waits for a database that is away: well below a job's limit.
+STORING_WAITS_S = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0)
 #: Unused for six months a Google token dies, a Microsoft one after ninety days. Source: Google, "Using
 #: OAuth 2.0" (refresh token expiration); Entra, "Refresh tokens".
 KEEP_ALIVE_AFTER = timedelta(days=30)
@@ -197,11 +200,27 @@ def _refresh(rt: Runtime, claimed: due.Claim) -> None:
     except ConsentLost as lost:
         _take_refusal(rt, claimed, row, str(lost))
         return
-    with rt.db.begin() as tx:
-        # Not under the fence: a rotated token is stored by whoever got it, late or not.
-        store(tx, rt, connection_id, tokens, asked_at=asked_at, generation=row["generation"])
-        due.finish(tx, Connection, claimed)
+    _store_surely(rt, claimed, row, tokens, asked_at=asked_at)
     log.info("tokens_refreshed", connection_id=str(connection_id), platform=row["platform"])
+
+
+def _store_surely(
+    rt: Runtime, claimed: due.Claim, row: RowMapping, tokens: Tokens, *, asked_at: datetime
+) -> None:
+    """Store new tokens, again and again while the database is away: nobody else has them."""
+    for wait_s in (*STORING_WAITS_S, None):
+        try:
+            with rt.db.begin() as tx:
+                # Not under the fence: a rotated token is stored by whoever got it, late or not.
+                store(tx, rt, row["id"], tokens, asked_at=asked_at, generation=row["generation"])
+                due.finish(tx, Connection, claimed)
+        except SQLAlchemyError as failed:
+            if wait_s is None:
+                raise
+            log.warning("tokens_not_stored", connection_id=str(row["id"]), error=type(failed).__name__)
+            rt.sleep(wait_s)
+        else:
+            return
 
 
 def _take_refusal(rt: Runtime, claimed: due.Claim, row: RowMapping, reason: str) -> None:

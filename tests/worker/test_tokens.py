@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
+from typing import cast
 
+import psycopg
 import pytest
 from sqlalchemy import Engine, func, select, update
+from sqlalchemy.exc import OperationalError
 
+from models.db import Tx
 from models.sealing import Vault, place
 from models.tables import due
 from models.tables.connections import Connection
@@ -187,6 +192,37 @@ def test_who_asks_during_a_refresh_leaves_nothing_due(accounts: Accounts) -> Non
 
     assert not accounts.connection()["is_pending"]
     assert accounts.authority.refreshes == 1
+
+
+class UnsteadyDatabase:
+    """An engine that cannot be reached so many times, once it is told to be away."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.away_for = 0
+
+    def begin(self) -> AbstractContextManager[Tx]:
+        if self.away_for > 0:
+            self.away_for -= 1
+            raise OperationalError("BEGIN", None, psycopg.OperationalError("the server is away"))
+        return self._engine.begin()
+
+
+def test_a_database_that_is_away_for_a_moment_loses_no_rotated_token(accounts: Accounts) -> None:
+    """Nobody else has the new refresh token, and the old one may be worth nothing any more."""
+    accounts.let_token_expire()
+    unsteady = UnsteadyDatabase(accounts.db)
+    rt = replace(accounts.rt, db=cast("Engine", unsteady))
+    accounts.authority.during = lambda: setattr(unsteady, "away_for", 4)
+    before = accounts.connection()
+
+    assert tokens.refresh(rt, before["id"]) is Outcome.FINISHED
+
+    assert accounts.connection()["generation"] == before["generation"] + 1
+    accounts.let_token_expire()
+    accounts.authority.during = lambda: None
+    assert accounts.refresh() is Outcome.FINISHED
+    assert accounts.authority.refused == 0
 
 
 def test_losing_a_consent_cancels_no_bot(accounts: Accounts) -> None:
