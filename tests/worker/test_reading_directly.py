@@ -146,11 +146,20 @@ def test_a_refused_token_is_replaced_and_the_look_repeated(accounts: Accounts, a
     accounts.accounts.fail(ConsentLost("401"))
     ask(accounts, anna)
 
-    assert accounts.read(anna) is Outcome.PUT_OFF
     assert accounts.read(anna) is Outcome.FINISHED
 
     assert accounts.authority.refreshes == 1
     assert len(set(accounts.accounts.tokens)) == 2
+
+
+def test_other_failures_do_not_count_as_refusals_of_a_token(accounts: Accounts, anna: UUID) -> None:
+    accounts.accounts.fail(*[TryLater("503")] * 4, ConsentLost("401"))
+    ask(accounts, anna)
+
+    outcomes = [accounts.read(anna) for _ in range(5)]
+
+    assert outcomes == [Outcome.PUT_OFF] * 4 + [Outcome.FINISHED]
+    assert accounts.world.calendar(anna)["status"] == "connected"
 
 
 def test_an_account_that_refuses_fresh_tokens_is_lost(accounts: Accounts, anna: UUID) -> None:

@@ -46,8 +46,9 @@ SPARE = timedelta(days=7)
 #: Source: Microsoft Graph throttling limits (Outlook service limits).
 MOST_AT_ONCE = 3
 OTHERS_FIRST = timedelta(seconds=1)
-#: A fresh token that is refused this often says that the account is closed to us.
+#: So many tokens refused in a row, each fresher than the last, say that the account is closed to us.
 REFUSALS_TO_BELIEVE = 3
+AFTER_REFUSAL = timedelta(seconds=1)
 #: What says that a channel is about to end, or has. Source: Graph, lifecycle notifications.
 ENDING = frozenset({"microsoft.reauthorizationRequired", "microsoft.subscriptionRemoved"})
 
@@ -95,9 +96,9 @@ def read_directly(rt: Runtime, claimed: due.Claim, calendar_id: UUID) -> None:
     run.is_full = _needs_all(rt, calendar)
     _begin(run)
     try:
-        _read(run)
-    except ConsentLost as refused:
-        _take_refusal(run, refused)
+        _read_with_fresh_tokens(run)
+    except ConsentLost:
+        _leave(rt, claimed, calendar)
     except AlreadyGone:
         _note_gone(run)
     else:
@@ -183,6 +184,32 @@ def _read(run: _Run) -> None:
             tx, run.id, looked, vault=run.rt.vault, since=run.rt.now()
         )
         still_mine(tx, Calendar, run.claimed)
+
+
+def _read_with_fresh_tokens(run: _Run) -> None:
+    """
+    Read, with another token after a refusal; when fresh ones are refused too, the account is lost.
+
+    Raises ConsentLost when it is, and the world has been told.
+    """
+    rt = run.rt
+    for left in reversed(range(REFUSALS_TO_BELIEVE)):
+        try:
+            _read(run)
+        except ConsentLost as refused:
+            tokens.refuse(rt, run.access)
+            with rt.db.begin() as tx:
+                still_mine(tx, Calendar, run.claimed)
+            if not left:
+                account = run.access
+                tokens.lose(rt, account.connection_id, str(refused), generation=account.generation)
+                raise
+            rt.sleep(AFTER_REFUSAL.total_seconds())
+            run.access = tokens.access(rt, run.access.connection_id)
+            with rt.db.begin() as tx:
+                still_mine(tx, Calendar, run.claimed)
+        else:
+            return
 
 
 def _read_whole_instead(run: _Run) -> None:
@@ -283,15 +310,6 @@ def _finish(run: _Run) -> None:
         pages=run.listing.pages,
         changes=run.listing.changes,
     )
-
-
-def _take_refusal(run: _Run, refused: ConsentLost) -> None:
-    """Get another token after a refusal; when fresh ones are refused too, the account is lost."""
-    tokens.refuse(run.rt, run.access)
-    if run.claimed.tries + 1 < REFUSALS_TO_BELIEVE:
-        raise TryLater(str(refused), after=timedelta(seconds=1), is_definite=True) from refused
-    tokens.lose(run.rt, run.access.connection_id, str(refused), generation=run.access.generation)
-    _leave(run.rt, run.claimed, run.calendar)
 
 
 def _note_gone(run: _Run) -> None:
