@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from models.domain.events import Event, EventStatus, MeetingLink, Person, Response
 from models.tables.base import new_id
 from models.tables.calendars import Calendar
+from models.tables.connections import Connection, PushChannel
 from models.tables.due import table_of
 from models.tables.installation import Installation
 from worker.ports import Attachment, FoundEvent
@@ -53,6 +54,40 @@ def a_calendar(db: Engine, ref: str = "cal-anna", **columns: Any) -> UUID:
     with db.begin() as tx:
         tx.execute(insert(table_of(Calendar)).values(**values))
     return calendar_id
+
+
+def a_connection(db: Engine, platform: str = "google", **columns: Any) -> UUID:
+    """Store a connected account whose tokens nobody can open."""
+    connection_id = new_id()
+    values = {
+        "id": connection_id,
+        "platform": platform,
+        "account": f"account-{connection_id}",
+        "email": "anna@example.com",
+        "oauth_client": "client-1",
+        "scopes": [],
+        "refresh_token": b"",
+        **columns,
+    }
+    with db.begin() as tx:
+        tx.execute(insert(table_of(Connection)).values(**values))
+    return connection_id
+
+
+def a_channel(db: Engine, calendar_id: UUID, **columns: Any) -> UUID:
+    """Store a push channel that is open for two days from noon the day before."""
+    channel_id = new_id()
+    values = {
+        "id": channel_id,
+        "calendar_id": calendar_id,
+        "external_id": f"resource-{channel_id}",
+        "opened_at": NOON - timedelta(days=1),
+        "expires_at": NOON + timedelta(days=1),
+        **columns,
+    }
+    with db.begin() as tx:
+        tx.execute(insert(table_of(PushChannel)).values(**values))
+    return channel_id
 
 
 def an_event(ref: str = "event-1", *, link: str | None = "abc-defg-hij", **fields: Any) -> Event:

@@ -21,7 +21,7 @@ from models.tables.events import QuarantinedEvent
 from models.tables.installation import Heartbeat
 from models.tables.slots import Slot
 from models.tables.trail import SyncRun
-from tests.builders import NOON, a_calendar, an_installation
+from tests.builders import NOON, a_calendar, a_channel, a_connection, an_installation
 from tests.publishers.kit import tell
 from tests.worker.commands_kit import Punctual, World, punctual, world
 from worker import checkup
@@ -157,6 +157,20 @@ def test_a_parked_calendar_is_named_with_its_reason(db: Engine) -> None:
 
     assert finding.level == "fault"
     assert f"{calendar_id}: sync: 500" in finding.what
+
+
+@pytest.mark.parametrize("kind", ["connection", "push channel"])
+def test_whatever_of_an_account_is_set_aside_is_named_with_the_way_back(db: Engine, kind: str) -> None:
+    aside = {"parked_at": NOON, "last_error": "answered 500"}
+    row_id = (
+        a_connection(db, **aside) if kind == "connection" else a_channel(db, a_calendar(db), **aside)
+    )
+
+    with db.begin() as tx:
+        (finding,) = checkup.check_parked(tx)
+
+    assert f"1 {kind}: {row_id}: answered 500" in finding.what
+    assert f"`punctual revive {kind.rsplit(maxsplit=1)[-1]}s ID`" in (finding.todo or "")
 
 
 def test_each_quarantined_event_is_named(db: Engine) -> None:

@@ -16,7 +16,7 @@ from models.tables.calendars import Calendar
 from models.tables.due import table_of
 from models.tables.installation import Source
 from models.tables.outbox import Endpoint
-from tests.builders import NOON, a_calendar, a_found
+from tests.builders import NOON, a_calendar, a_channel, a_connection, a_found
 from tests.worker.commands_kit import Punctual, punctual
 from tests.worker.world import World, real_now
 from worker.errors import Refused
@@ -31,8 +31,15 @@ ASIDE: dict[str, Any] = {"parked_at": NOON, "tries": 20, "crashes": 5, "last_err
 
 @pytest.fixture
 def one_of_each(db: Engine) -> dict[str, str]:
-    """A calendar, an endpoint and the source, all set aside; their ids."""
-    ids = {"calendars": str(a_calendar(db, **ASIDE)), "endpoints": str(new_id()), "source": "recall"}
+    """A calendar and its push channel, an account, an endpoint and the source, all set aside; their ids."""
+    calendar_id = a_calendar(db, **ASIDE)
+    ids = {
+        "calendars": str(calendar_id),
+        "channels": str(a_channel(db, calendar_id, **ASIDE)),
+        "connections": str(a_connection(db, **ASIDE)),
+        "endpoints": str(new_id()),
+        "source": "recall",
+    }
     with db.begin() as tx:
         tx.execute(insert(table_of(Endpoint)).values(id=ids["endpoints"], url=b"", **ASIDE))
         tx.execute(insert(table_of(Source)).values(name="recall", **ASIDE))
@@ -83,7 +90,7 @@ def test_what_is_named_is_due_at_once_with_its_failures_forgotten(
     result = punctual.run("revive", "calendars", one_of_each["calendars"])
 
     assert result.stdout.split() == ["Calendar", one_of_each["calendars"], "is", "tried", "again."]
-    assert parked(db) == {"endpoints", "source"}
+    assert parked(db) == set(one_of_each) - {"calendars"}
     with db.begin() as tx:
         row = tx.execute(select(Calendar.wanted, Calendar.done, Calendar.tries, Calendar.crashes)).one()
     assert row == (1, 0, 0, 0)
@@ -94,7 +101,7 @@ def test_all_of_one_kind_are_revived(
 ) -> None:
     punctual.json("revive", "endpoints", "--all")
 
-    assert parked(db) == {"calendars", "source"}
+    assert parked(db) == set(one_of_each) - {"endpoints"}
 
 
 def test_everything_is_revived(punctual: Punctual, db: Engine, one_of_each: dict[str, str]) -> None:
@@ -131,9 +138,11 @@ def test_a_worker_hears_of_it_before_the_command_ends(
 
         punctual.json("revive", "--all")
 
-        heard = {notice.payload for notice in listening.notifies(timeout=5, stop_after=3)}
+        heard = {notice.payload for notice in listening.notifies(timeout=5, stop_after=5)}
     assert heard == {
         f"sync_calendar:{one_of_each['calendars']}",
+        f"keep_channel:{one_of_each['channels']}",
+        f"refresh:{one_of_each['connections']}",
         f"post:{one_of_each['endpoints']}",
         "sync_workspace",
     }

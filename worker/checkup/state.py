@@ -64,6 +64,8 @@ def check_parked(tx: Tx) -> Iterator[Finding]:
         "bot": "Look at `punctual why EVENT`, mend the cause, then `punctual revive bots ID`.",
         "endpoint": "Mend the cause, then `punctual revive endpoints ID`.",
         "source": "Mend the cause, then `punctual revive source ID`.",
+        "connection": "Mend the cause, then `punctual revive connections ID`.",
+        "push channel": "Mend the cause, then `punctual revive channels ID`.",
     }
     is_clean = True
     for kind, row in DUE_KINDS.items():

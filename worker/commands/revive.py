@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 COLUMNS = {"kind": "kind", "id": "id", "parked_at": "set aside", "last_error": "because"}
 #: What one row of each kind is called.
-ONE = {"bots": "bot", "calendars": "calendar", "endpoints": "endpoint", "source": "source"}
+ONE = {
+    "bots": "bot",
+    "calendars": "calendar",
+    "channels": "push channel",
+    "connections": "connection",
+    "endpoints": "endpoint",
+    "source": "source",
+}
 
 
 @click.command()
