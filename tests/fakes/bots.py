@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -60,6 +60,10 @@ class FakeBotProvider:
         """Carry out the next steps, but let nobody know."""
         self._losses += times
 
+    def move(self, bot_id: str, join_at: datetime) -> None:
+        """Have somebody else move a bot; the seat it was given stays written on it."""
+        self.bots[bot_id].join_at = join_at
+
     def put_foreign(self, *, join_at: datetime, meeting_url: str = "https://zoom.us/j/1") -> FakeBot:
         """Have a bot that somebody else made."""
         return self._make(None, None, meeting_url, join_at, {}, None)
@@ -96,11 +100,11 @@ class FakeBotProvider:
         self.calls.append("look")
         known = self.bots.get(standing.bot_id or "")
         if known is not None:
-            return known.standing()
+            return self._seen(known, seat)
         found = [bot for bot in self.live if bot.slot_id == slot_id]
         digest = seat.digest if seat else None
         best = max(found, key=lambda bot: bot.digest == digest, default=None)
-        return best.standing() if best else Standing()
+        return self._seen(best, seat) if best else Standing()
 
     def state_of(self, code: str) -> BotState | None:
         """Translate nothing: the fake speaks of its bots as we do."""
@@ -114,6 +118,10 @@ class FakeBotProvider:
         for bot in self.live:
             if bot.install_id == install_id and (bot.join_at >= since or bot.state.is_dispatched):
                 yield FoundBot(bot.bot_id, str(bot.slot_id), bot.join_at, str(bot.state))
+
+    def _seen(self, bot: FakeBot, seat: Seat | None) -> Standing:
+        is_moved = seat is not None and seat.join_at > self.now() and bot.join_at != seat.join_at
+        return replace(bot.standing(), digest=None) if is_moved else bot.standing()
 
     def _carried_out(self, step: Step) -> Standing:
         if step.operation is Operation.CREATE and step.seat is not None:

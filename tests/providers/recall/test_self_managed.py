@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from models.domain.bots import BotState, Operation, Seat, Standing
+from models.domain.times import rfc3339
 from tests.contracts.bots import (
     HOUR,
     INSTALL,
@@ -24,6 +25,7 @@ from tests.providers.recall.scripted import Scripted, ok, page, saying
 from worker.errors import TooLate, TryLater
 from worker.providers.recall import SelfManagedBots, bot_state
 from worker.providers.recall.bots import read_bot
+from worker.sandbox.recall.app import DEFAULT_KEY
 
 SWITCHES: list[dict[str, object]] = [
     {},
@@ -37,6 +39,25 @@ class TestSelfManagedBots(BotProviderContract):
     def world(self, request: pytest.FixtureRequest, recall: Emulator) -> BotWorld:
         recall.reset(request.param)
         return EmulatedBots(recall, SelfManagedBots(recall.client(), now=recall.clock.now))
+
+
+def test_a_bot_that_somebody_moved_is_put_back_once_it_was_looked_at(recall: Emulator) -> None:
+    recall.reset()
+    world = EmulatedBots(recall, SelfManagedBots(recall.client(), now=recall.clock.now))
+    seat = a_seat()
+    standing = settle(world, seat)
+    recall.http.patch(
+        f"{recall.url}/api/v1/bot/{standing.bot_id}/",
+        headers={"Authorization": f"Token {DEFAULT_KEY}"},
+        json={"join_at": rfc3339(seat.join_at + HOUR)},
+    )
+
+    found = world.provider.look(seat.slot_id, seat, standing)
+    settle(world, seat, found)
+
+    (bot,) = world.live_bots()
+    assert found.join_at == seat.join_at + HOUR
+    assert (bot.bot_id, bot.join_at) == (standing.bot_id, seat.join_at)
 
 
 MOVED = a_seat(start=NOON + 3 * HOUR)

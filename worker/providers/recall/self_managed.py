@@ -7,6 +7,7 @@ Source: docs.recall.ai, creating and scheduling bots; Recall's OpenAPI, bot endp
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -36,6 +37,8 @@ from worker.providers.recall.reactions import RefusedBy, unreadable
 #: Nearer than this a bot is not changed but made anew: Recall may not apply the change any more.
 CHANGEABLE_UNTIL = timedelta(minutes=10)
 
+#: A bot that joins so much earlier or later than it was told to was moved by somebody else.
+ON_TIME = timedelta(seconds=60)
 #: Which options a bot was given. A change cannot take one away, so then the bot is made anew.
 OPTIONS = "punctual_options"
 
@@ -92,7 +95,7 @@ class SelfManagedBots:
         if standing.bot_id is not None:
             bot = self._bots.get(standing.bot_id)
             if bot is not None:
-                return bot.standing()
+                return self._seen(bot, seat)
         digest = seat.digest if seat else None
         found = [
             bot
@@ -101,7 +104,7 @@ class SelfManagedBots:
             and (not bot.state.is_over or (digest is not None and bot.digest == digest))
         ]
         best = max(found, key=lambda bot: _preference(bot, digest), default=None)
-        return best.standing() if best else Standing()
+        return self._seen(best, seat) if best else Standing()
 
     def state_of(self, code: str) -> BotState | None:
         """Translate Recall's status code; None for one we do not know."""
@@ -110,6 +113,18 @@ class SelfManagedBots:
     def ours(self, install_id: UUID, *, since: datetime) -> Iterator[FoundBot]:
         """Yield live bots that carry our installation's mark and join at or after *since*."""
         return self._bots.ours(install_id, since=since)
+
+    def _seen(self, bot: RecallBot, seat: Seat | None) -> Standing:
+        """
+        Read what stands, asked outside of a call; of one that somebody moved the mark says nothing.
+
+        A meeting that has begun is joined at once, whenever that is.
+        """
+        standing = bot.standing()
+        if seat is None or bot.join_at is None or seat.join_at <= self._now():
+            return standing
+        is_moved = abs(bot.join_at - seat.join_at) > ON_TIME
+        return replace(standing, digest=None) if is_moved else standing
 
     def _create(self, seat: Seat, *, key: UUID, is_far: bool) -> Standing:
         operation = "create_bot"
