@@ -10,10 +10,11 @@ TOOL_STAMP := .venv/.tools
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint bench simulate crashes faults storm mutants fuzz lock clean
+.PHONY: help run demo test lint bench simulate crashes faults storm tokens mutants fuzz lock clean
 PROVIDER ?= recall
 SEEDS ?= 2000
 MINUTES ?= 20
+SECONDS ?= 60
 EXECUTIONS ?= 1000000
 
 help:  ## show this list
@@ -67,6 +68,9 @@ faults: $(TOOL_STAMP)  ## break database, brokers, provider, clocks, disks, one 
 
 storm: $(TOOL_STAMP)  ## all of it at once, for MINUTES=20
 	@$(BIN)/python -W ignore -m tests.faults.storm --minutes $(MINUTES)
+
+tokens: $(TOOL_STAMP)  ## SECONDS=60 of 20 workers refreshing against node-oidc-provider, and being killed
+	@$(BIN)/python -W ignore -m tests.tokens --seconds $(SECONDS)
 
 mutants: $(TOOL_STAMP)  ## plant bugs and see each found
 	@$(BIN)/python -m tests.mutants
