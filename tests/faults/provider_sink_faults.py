@@ -146,7 +146,11 @@ def _change_address(ground: Ground) -> Result:
         refused = forbidden(stage, endpoint)
         stage.demand(not inside, f"{len(inside)} posts reached this machine itself")
         hosts.write_text(f"127.0.0.1 localhost\n{PUBLIC} {NAME}\n")
-        answer(stage.rig.api.post(f"/v1/endpoints/{endpoint}/replay", json={"since": "2020-01-01T00:00:00Z"}))
+        answer(
+            stage.rig.api.post(
+                f"/v1/endpoints/{endpoint}/replay", json={"since": "2020-01-01T00:00:00Z"}
+            )
+        )
         until(lambda: len(outside) > reached, within=90, every=0.5)
         stage.demand(not inside, "a post reached this machine itself")
         answer(stage.rig.api.delete(f"/v1/endpoints/{endpoint}"))

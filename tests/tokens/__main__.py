@@ -16,8 +16,9 @@ from pathlib import Path
 
 from tests.faults.fault import Fault, Ground, try_fault
 from tests.faults.servers import Postgres
+from tests.node import Unavailable, installed
 from tests.tokens.proof import Size, in_peace, with_kills
-from tests.tokens.server import Unavailable, installed
+from tests.tokens.server import SOURCES
 from worker.logs import set_up_logs
 
 #: Each worker has a pool of its own.
@@ -29,7 +30,7 @@ def main() -> int:
     options = _options()
     set_up_logs(None, level=logging.WARNING)
     try:
-        installed()
+        installed(SOURCES)
     except Unavailable as why:
         print(f"impossible: {why}")
         return 2

@@ -9,8 +9,9 @@ import pytest
 
 from tests.faults.fault import Ground, Result
 from tests.faults.servers import Postgres
+from tests.node import Unavailable, installed
 from tests.tokens.proof import Size, in_peace, with_kills
-from tests.tokens.server import Unavailable, installed
+from tests.tokens.server import SOURCES
 
 pytestmark = [pytest.mark.xdist_group("system"), pytest.mark.timeout(240)]
 
@@ -18,7 +19,7 @@ pytestmark = [pytest.mark.xdist_group("system"), pytest.mark.timeout(240)]
 @pytest.fixture(scope="module", autouse=True)
 def _server() -> None:
     try:
-        installed()
+        installed(SOURCES)
     except Unavailable as why:
         pytest.skip(str(why))
 
