@@ -60,7 +60,7 @@ def store_page(tx: Tx, page: Page, looked: Looked, *, vault: Vault) -> Stored:
         if row is None:
             if not found.event.deleted:
                 fresh.append((new_id(), found))
-        elif _is_news(row, found, looked):
+        elif is_news(row, found, looked):
             changed.append((row, found))
     before = load_events(tx, [row["id"] for row, _ in changed], vault=vault, redact=True)
     _insert(tx, fresh, calendars, looked, vault=vault)
@@ -118,7 +118,12 @@ def _known(tx: Tx, refs: Sequence[str], looked: Looked) -> dict[str, RowMapping]
     return {row["external_id"]: row for row in lock_events(tx, ids)}
 
 
-def _is_news(row: RowMapping, found: FoundEvent, looked: Looked) -> bool:
+def is_news(row: RowMapping | Mapping[str, Any], found: FoundEvent, looked: Looked) -> bool:
+    """
+    Say whether what a look found takes the place of the event we have; *row* holds what is stored of it.
+
+    An older version does not, and neither does one that says the same.
+    """
     if looked.within is not None:
         is_older = looked.fetch < row["fetch"]
     else:

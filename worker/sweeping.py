@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
 import structlog
-from sqlalchemy import RowMapping, func, select, update
+from sqlalchemy import Text, any_, func, literal, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from models.db import Tx
 from models.domain.bots import BotState, Operation, Standing, Step
@@ -29,6 +30,8 @@ SLOTS = table_of(Slot)
 
 #: A bot made a moment ago may be missing from the provider's list, or not yet be in our tables.
 GRACE = timedelta(minutes=2)
+#: Who joins later is not missed yet.
+HORIZON = timedelta(days=30)
 GO_ON_EVERY_S = 2.0
 
 Found = TypeVar("Found")
@@ -71,14 +74,56 @@ def sweep_bots(rt: Runtime, *, go_on: GoOn = _nobody_objects) -> int:
     """
     if rt.bots is None:
         return 0
-    since = rt.now() - timedelta(hours=2)
-    found = _listed(rt.bots.ours(rt.install_id, since=since), go_on)
-    astray = [bot for bot in found if _is_astray(rt, bot)]
+    found = find_bots(rt, go_on=go_on)
+    with rt.db.begin() as tx:
+        astray = find_astray(tx, found)
     for bot in astray:
         go_on()
         _put_right(rt, bot)
     _miss(rt, {bot.bot_id for bot in found})
     return len(astray)
+
+
+def find_bots(rt: Runtime, *, go_on: GoOn = _nobody_objects) -> list[FoundBot]:
+    """List the live bots of ours at the provider. Raises the reactions of the port."""
+    assert rt.bots is not None
+    since = rt.now() - timedelta(hours=2)
+    return _listed(rt.bots.ours(rt.install_id, since=since), go_on)
+
+
+def find_astray(tx: Tx, found: Sequence[FoundBot]) -> list[FoundBot]:
+    """Return those of the bots that no slot has for its own."""
+    live = literal([bot.bot_id for bot in found], ARRAY(Text))  # more than a statement has parameters
+    at_home = set(tx.execute(select(SLOTS.c.bot_id).where(SLOTS.c.bot_id == any_(live))).scalars())
+    return [bot for bot in found if bot.bot_id not in at_home]
+
+
+def find_missing(tx: Tx, live: Collection[str], *, now: datetime) -> list[UUID]:
+    """Return the slots whose scheduled bot is not among those that are *live*, though it should be."""
+    rows = tx.execute(
+        select(SLOTS.c.id, SLOTS.c.bot_id).where(
+            SLOTS.c.bot_state == BotState.SCHEDULED,
+            SLOTS.c.closed_at.is_(None),
+            SLOTS.c.op.is_(None),
+            SLOTS.c.updated_at < now - GRACE,
+            SLOTS.c.join_at.between(now, now + HORIZON),
+        )
+    ).all()
+    return [row.id for row in rows if row.bot_id not in live]
+
+
+def have_looked_at(tx: Tx, slot_ids: Sequence[UUID], *, now: bool = False) -> None:
+    """
+    Have slots ask what really stands for them: no step matches this intent, so looking comes first.
+
+    *now* is for `due.ask`.
+    """
+    tx.execute(
+        update(SLOTS)
+        .where(SLOTS.c.id.in_(slot_ids), SLOTS.c.op.is_(None))
+        .values(op="look", op_key=func.gen_random_uuid(), op_at=func.now())
+    )
+    due.ask(tx, Slot, slot_ids, now=now)
 
 
 def _listed(found: Iterator[Found], go_on: GoOn) -> list[Found]:
@@ -91,17 +136,6 @@ def _listed(found: Iterator[Found], go_on: GoOn) -> list[Found]:
             go_on()
             asked_at = time.monotonic()
     return listed
-
-
-def _is_astray(rt: Runtime, bot: FoundBot) -> bool:
-    with rt.db.begin() as tx:
-        slot = _slot_of(tx.execute(select(SLOTS).where(SLOTS.c.bot_id == bot.bot_id)).mappings().all())
-    return slot is None
-
-
-def _slot_of(rows: object) -> RowMapping | None:
-    assert isinstance(rows, list)
-    return rows[0] if rows else None
 
 
 def _put_right(rt: Runtime, bot: FoundBot) -> None:
@@ -121,24 +155,14 @@ def _put_right(rt: Runtime, bot: FoundBot) -> None:
             due.ask(tx, Slot, [slot["id"]])
             return
         if slot is not None and may_adopt:
-            _have_looked_at(tx, [slot["id"]])
+            have_looked_at(tx, [slot["id"]])
             return
     log.warning("bot_astray", bot_id=bot.bot_id, slot_id=bot.slot_id)
     _remove(rt, bot)
     if slot is not None and slot["closed_at"] is None:
         # It may have hung on one of the slot's events, or hangs there still.
         with rt.db.begin() as tx:
-            _have_looked_at(tx, [slot["id"]])
-
-
-def _have_looked_at(tx: Tx, slot_ids: Sequence[UUID]) -> None:
-    """Have slots ask what really stands for them: no step matches this intent, so looking comes first."""
-    tx.execute(
-        update(SLOTS)
-        .where(SLOTS.c.id.in_(slot_ids), SLOTS.c.op.is_(None))
-        .values(op="look", op_key=func.gen_random_uuid(), op_at=func.now())
-    )
-    due.ask(tx, Slot, slot_ids)
+            have_looked_at(tx, [slot["id"]])
 
 
 def _remove(rt: Runtime, bot: FoundBot) -> None:
@@ -157,20 +181,10 @@ def _remove(rt: Runtime, bot: FoundBot) -> None:
         log.warning("bot_astray_stays", bot_id=bot.bot_id, error=str(reaction))
 
 
-def _miss(rt: Runtime, live: set[str]) -> None:
+def _miss(rt: Runtime, live: Collection[str]) -> None:
     """Have slots look again whose scheduled bot the provider's list does not show."""
-    horizon = rt.now() + timedelta(days=30)
     with rt.db.begin() as tx:
-        rows = tx.execute(
-            select(SLOTS.c.id, SLOTS.c.bot_id).where(
-                SLOTS.c.bot_state == BotState.SCHEDULED,
-                SLOTS.c.closed_at.is_(None),
-                SLOTS.c.op.is_(None),
-                SLOTS.c.updated_at < rt.now() - GRACE,
-                SLOTS.c.join_at.between(rt.now(), horizon),
-            )
-        ).all()
-        missing = [row.id for row in rows if row.bot_id not in live]
+        missing = find_missing(tx, live, now=rt.now())
         if missing:
-            _have_looked_at(tx, missing)
+            have_looked_at(tx, missing)
             log.warning("bots_missing", slots=len(missing))
