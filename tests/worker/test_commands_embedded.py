@@ -16,6 +16,9 @@ import pytest
 from sqlalchemy import NullPool, create_engine, text
 
 from models.db import driver_url
+from worker.commands.session import beside_up
+from worker.oauth_clients import default_app
+from worker.ports_direct import OAuthApp
 from worker.settings import Settings
 from worker.standing_up import environment_for_tree
 
@@ -87,3 +90,21 @@ def test_a_verb_alone_starts_the_database_and_stops_it_again(data_dir: Path) -> 
 
     assert rules["select"] == []
     assert not (data_dir / "postgres" / "postmaster.pid").exists()
+
+
+def test_verbs_beside_a_sandbox_know_what_it_emulates(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.commands.session._listens", lambda *_: True)
+    own = {"microsoft_client_id": "ours", "microsoft_client_secret": "hush"}
+
+    sandboxed = Settings(_env_file=None).model_copy(
+        update=beside_up(Settings(_env_file=None), data_dir, "postgresql://")
+    )
+    partly = beside_up(Settings(_env_file=None, **own), data_dir, "postgresql://")  # type: ignore[arg-type]  # parsed
+
+    assert sandboxed.recall_base_url == "http://127.0.0.1:8090"
+    assert sandboxed.google_api_url == sandboxed.google_oauth_url == "http://127.0.0.1:8091"
+    assert sandboxed.microsoft_graph_url == "http://127.0.0.1:8092"
+    assert default_app(sandboxed, "google") == OAuthApp("google", "sandbox-client", "sandbox-secret")
+    assert not any(name.startswith("microsoft") for name in partly)

@@ -92,7 +92,26 @@ def beside_up(settings: Settings, data_dir: Path, database_url: str) -> dict[str
 
         known["recall_api_key"] = SecretStr(SANDBOX_KEY)
         known["recall_base_url"] = SANDBOX_URL
+        known |= _emulated_platforms(settings)
     return known
+
+
+def _emulated_platforms(settings: Settings) -> dict[str, Any]:
+    """Return the settings of the platforms that the sandbox emulates because no client was named."""
+    from pydantic import SecretStr
+
+    from worker.standing_up import sandboxed_google, sandboxed_microsoft
+
+    host, port = SANDBOX
+    said: dict[str, str] = {}
+    if settings.google_client_id is None and _listens(host, port + 1):
+        said |= sandboxed_google(port + 1)
+    if settings.microsoft_client_id is None and _listens(host, port + 2):
+        said |= sandboxed_microsoft(port + 2)
+    known = {name.removeprefix("PUNCTUAL_").lower(): value for name, value in said.items()}
+    return {
+        name: SecretStr(value) if name.endswith("_secret") else value for name, value in known.items()
+    }
 
 
 def is_sandbox(settings: Settings) -> bool:
