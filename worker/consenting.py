@@ -66,7 +66,7 @@ def connect_account(rt: Runtime, arrival: Arrival, code: str) -> Connected:
     authority = rt.authorities[platform]
     asked_at = rt.now()
     given = authority.redeem(
-        app, code, redirect_uri=redirect_uri(rt, platform), verifier=arrival.verifier
+        app, code, redirect_uri=redirect_uri(rt.settings, platform), verifier=arrival.verifier
     )
     asked_for = scopes_to_ask(platform, link["via"], link["scopes"])
     granted = sorted(given.scopes if given.scopes is not None else asked_for)

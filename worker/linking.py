@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from sqlalchemy import RowMapping, delete, func, insert, select, update
@@ -30,6 +31,7 @@ from worker.errors import ConfigError
 from worker.oauth_clients import find_app
 from worker.ports_direct import Consent
 from worker.runtime import Runtime
+from worker.settings import Settings
 from worker.views import moment
 
 LINKS = table_of(ConnectLink)
@@ -157,7 +159,7 @@ def set_out(rt: Runtime, token: str) -> Departure:
     consent = Consent(
         state=state,
         challenge=_challenge(verifier),
-        redirect_uri=redirect_uri(rt, link["platform"]),
+        redirect_uri=redirect_uri(rt.settings, link["platform"]),
         scopes=scopes_to_ask(link["platform"], link["via"], link["scopes"]),
         login_hint=link["login_hint"],
     )
@@ -207,9 +209,22 @@ def forget_links(tx: Tx) -> None:
     tx.execute(delete(LINKS).where(LINKS.c.expires_at < func.now() - LONGEST_LIFE))
 
 
-def redirect_uri(rt: Runtime, platform: str) -> str:
+def web_address(text: str) -> str:
+    """Return *text* if it is an absolute http(s) URL without credentials, else raise ValueError."""
+    try:
+        parts = urlsplit(text)
+        is_one = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        is_one = False
+    if not is_one or parts.username is not None or parts.password is not None:
+        msg = "must be an absolute http(s) URL without credentials"
+        raise ValueError(msg)
+    return text
+
+
+def redirect_uri(settings: Settings, platform: str) -> str:
     """Where a platform sends people back to; it has to be registered there, to the letter."""
-    return f"{rt.settings.base_url}/oauth/{platform}/callback"
+    return f"{settings.base_url}/oauth/{platform}/callback"
 
 
 def link_view(row: RowMapping) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
@@ -21,19 +20,6 @@ Platform = Literal["google", "microsoft"]
 Via = Literal["recall", "direct"]
 
 
-def _web_address(text: str) -> str:
-    """Accept an absolute http(s) URL without credentials."""
-    try:
-        parts = urlsplit(text)
-        is_one = parts.scheme in {"http", "https"} and bool(parts.hostname)
-    except ValueError:
-        is_one = False
-    if not is_one or parts.username is not None or parts.password is not None:
-        msg = "must be an absolute http(s) URL without credentials"
-        raise ValueError(msg)
-    return text
-
-
 class ConnectLinkWanted(Shape):
     """A link to make for one user."""
 
@@ -48,7 +34,7 @@ class ConnectLinkWanted(Shape):
     metadata: Metadata | None = None
     return_url: Annotated[
         LongLine | None,
-        AfterValidator(lambda url: None if url is None else _web_address(url)),
+        AfterValidator(lambda url: None if url is None else linking.web_address(url)),
         Field(
             description="Where the browser goes once it is done, with `status` and `calendar_id` added."
         ),

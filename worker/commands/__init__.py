@@ -10,6 +10,7 @@ import click
 
 from worker.commands.calendars import calendars
 from worker.commands.configuration import settings
+from worker.commands.connections import connect_link, connections
 from worker.commands.deliveries import deliveries
 from worker.commands.demo import demo
 from worker.commands.doctor import doctor
@@ -24,6 +25,8 @@ __all__ = ["add_commands"]
 
 VERBS = (
     calendars,
+    connections,
+    connect_link,
     events,
     record,
     deliveries,
