@@ -63,6 +63,12 @@ def ask_for_duties(tx: Tx, rt: Runtime) -> None:
     due.ask(tx, Duty, set_aside, now=True)
 
 
+def ask_now(tx: Tx, name: str) -> None:
+    """Ask for a duty at once, whatever its period; one that was set aside is tried again."""
+    tx.execute(upsert(DUTIES).values(name=name).on_conflict_do_nothing())
+    due.ask(tx, Duty, [name], now=True)
+
+
 def perform(rt: Runtime, name: str) -> Outcome:
     """Perform a duty if it is due; safe to call at any time, nobody else performs it meanwhile."""
 

@@ -14,6 +14,7 @@ from worker.commands.connections import connect_link, connections
 from worker.commands.deliveries import deliveries
 from worker.commands.demo import demo
 from worker.commands.doctor import doctor
+from worker.commands.drift import drift
 from worker.commands.endpoints import endpoints
 from worker.commands.events import events, record
 from worker.commands.keys import keys
@@ -36,6 +37,7 @@ VERBS = (
     keys,
     settings,
     why,
+    drift,
     doctor,
     demo,
 )
