@@ -89,7 +89,7 @@ def build(settings: Settings, *, app: Celery | None = None, pool_size: int = 10)
             recall=recall,
             bots=bots,
             publisher=publisher,
-            authorities=_authorities(settings, client),
+            authorities=authorities_of(settings, client),
             accounts=_accounts(settings, db, client),
         )
         return Built(runtime, opened.pop_all().close)
@@ -231,7 +231,8 @@ def _recall(
     return RecallSource(recall, email_of=lambda ref: _email_of(db, ref)), bots
 
 
-def _authorities(settings: Settings, client: httpx.Client) -> dict[str, Authority]:
+def authorities_of(settings: Settings, client: httpx.Client) -> dict[str, Authority]:
+    """Return each platform's authorisation server."""
     count = metrics.count_provider_request
     return {
         "google": GoogleAuthority(

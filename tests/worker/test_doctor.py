@@ -161,7 +161,7 @@ def test_a_parked_calendar_is_named_with_its_reason(db: Engine) -> None:
 
 @pytest.mark.parametrize("kind", ["connection", "push channel"])
 def test_whatever_of_an_account_is_set_aside_is_named_with_the_way_back(db: Engine, kind: str) -> None:
-    aside = {"parked_at": NOON, "last_error": "answered 500"}
+    aside: dict[str, Any] = {"parked_at": NOON, "last_error": "answered 500"}
     row_id = (
         a_connection(db, **aside) if kind == "connection" else a_channel(db, a_calendar(db), **aside)
     )

@@ -17,6 +17,8 @@ from worker.errors import ConfigError
 from worker.settings import Settings
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from worker.checkup import Finding
 
 SIGNS = {
@@ -109,6 +111,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
                 with db.begin() as tx:
                     found = check(tx)
                     yield from [found] if isinstance(found, Finding) else list(found)
+            yield from _clients(settings, db)
     except SQLAlchemyError as unreachable:
         words = (
             str(getattr(unreachable, "orig", None) or type(unreachable).__name__).strip().splitlines()
@@ -124,6 +127,25 @@ def _database(settings: Settings) -> Iterator[Finding]:
         db.dispose()
 
 
+def _clients(settings: Settings, db: Engine) -> Iterator[Finding]:
+    """Ask each platform about our clients, with no transaction open."""
+    from models.sealing import CannotOpen
+    from worker import checkup
+    from worker.bootstrap import authorities_of, vault_of
+    from worker.checkup import Finding
+    from worker.http import build_client
+
+    try:
+        with db.begin() as tx:
+            apps = checkup.list_apps(tx, settings, vault_of(settings))
+    except CannotOpen as sealed:
+        todo = "PUNCTUAL_ENCRYPTION_KEYS lacks the key of a registered client's secret."
+        yield Finding("fault", "oauth client", str(sealed), todo)
+        return
+    with build_client() as http:
+        yield from checkup.check_clients(apps, authorities_of(settings, http))
+
+
 def _checks(settings: Settings) -> list[Callable[..., Finding | Iterable[Finding]]]:
     from worker import checkup
     from worker.bootstrap import vault_of
@@ -137,6 +159,9 @@ def _checks(settings: Settings) -> list[Callable[..., Finding | Iterable[Finding
         checkup.check_heartbeat,
         lambda tx: checkup.check_silence(tx, now=now),
         checkup.check_calendars,
+        checkup.check_connections,
+        lambda tx: checkup.check_public_url(tx, settings),
+        lambda tx: checkup.check_channels(tx, now=utc_now()),
         checkup.check_due,
         checkup.check_parked,
         checkup.check_quarantine,

@@ -60,7 +60,8 @@ _READERS = frozenset({"reader", "writerWithoutPrivateAccess", "writer", "owner"}
 _RATE_REASONS = frozenset(
     {"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "dailyLimitExceeded"}
 )
-_OPERATOR_REASONS = frozenset({"accessNotConfigured", "projectNotLinked", "keyInvalid"})
+#: What says that the operator has to change something at Google.
+OPERATOR_REASONS = frozenset({"accessNotConfigured", "projectNotLinked", "keyInvalid"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +269,7 @@ def _reaction(answer: Answer, body: Mapping[str, object], operation: str) -> Rea
             return ConsentLost(what)
         case 403 if reason in _RATE_REASONS:
             return _throttled(answer, what)
-        case 403 if reason in _OPERATOR_REASONS:
+        case 403 if reason in OPERATOR_REASONS:
             return AuthorizationLost(what)
         case 403 if is_theirs:
             return ConsentLost(what)

@@ -25,7 +25,7 @@ LONGEST_LIFE = timedelta(days=1)
 #: What an access token that does not say is taken to live. Source: both platforms' samples (3599 s).
 USUAL_LIFE = timedelta(minutes=55)
 #: Errors that say that the operator's client is wrong, whoever the user is.
-_CLIENT_ERRORS = frozenset({"invalid_client", "unauthorized_client", "deleted_client"})
+CLIENT_ERRORS = frozenset({"invalid_client", "unauthorized_client", "deleted_client"})
 #: Errors that only the user can mend. Source: Entra, "handle errors"; keyed on `error`, never on numbers.
 _CONSENT_ERRORS = frozenset(
     {"invalid_grant", "interaction_required", "consent_required", "login_required", "access_denied"}
@@ -185,7 +185,7 @@ def _reaction(answer: Answer, body: Mapping[str, object], operation: str) -> Rea
     error = body.get("error")
     said = error if isinstance(error, str) and len(error) <= 64 and error.isascii() else ""
     what = f"{operation}: {answer.status} {said}".strip()
-    if said in _CLIENT_ERRORS:
+    if said in CLIENT_ERRORS:
         return AuthorizationLost(what)
     if said in _CONSENT_ERRORS and answer.status in {400, 401, 403}:
         return ConsentLost(what)
