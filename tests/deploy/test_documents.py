@@ -30,7 +30,7 @@ def blocks(page: str, language: str) -> list[str]:
 def named_commands() -> Iterator[tuple[str, list[str]]]:
     for page in PAGES:
         for words in re.findall(
-            r"(?:^|`|bin/|&& )punctual ((?:[a-z]+ ?)+)", text_of(page), re.MULTILINE
+            r"(?:^|`|bin/|&& )punctual ((?:[a-z][a-z-]* ?)+)", text_of(page), re.MULTILINE
         ):
             yield page, words.split()
 
