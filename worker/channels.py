@@ -25,6 +25,7 @@ from worker import jobs, tokens
 from worker.errors import AlreadyGone, ConsentLost, TryLater
 from worker.ports_direct import ChannelTaken, OpenChannel
 from worker.runtime import Runtime
+from worker.tokens import Access
 from worker.turns import Outcome, still_mine, take_turn
 
 log = structlog.get_logger(__name__)
@@ -176,15 +177,18 @@ def _keep(rt: Runtime, claimed: due.Claim, channel_id: UUID) -> None:
 
 def _open(rt: Runtime, claimed: due.Claim, channel: RowMapping, calendar: RowMapping) -> None:
     mark = ChannelMark(channel["id"], calendar["id"])
-    access = tokens.access(rt, calendar["connection_id"])
-    try:
-        opened = rt.accounts[calendar["source"]].open_channel(
+
+    def open_it(access: Access) -> OpenChannel:
+        return rt.accounts[access.platform].open_channel(
             access.token,
             calendar["external_id"],
             channel_id=mark.channel_id,
             secret=secret_of(rt.vault, mark),
-            until=rt.now() + LIFE[calendar["source"]],
+            until=rt.now() + LIFE[access.platform],
         )
+
+    try:
+        opened = tokens.in_name_of(rt, calendar["connection_id"], open_it)
     except AlreadyGone as gone:
         raise TryLater(str(gone)) from gone  # the next look at the calendar says whether it is
     except ChannelTaken:
@@ -208,13 +212,15 @@ def _open(rt: Runtime, claimed: due.Claim, channel: RowMapping, calendar: RowMap
 
 def _renew(rt: Runtime, claimed: due.Claim, channel: RowMapping, calendar: RowMapping) -> None:
     """Let a channel live longer; where that cannot be, open another, which then ends this one."""
-    access = tokens.access(rt, calendar["connection_id"])
-    until = rt.now() + LIFE[calendar["source"]]
-    try:
-        renewed = rt.accounts[calendar["source"]].renew_channel(
+
+    def renew_it(access: Access) -> OpenChannel | None:
+        until = rt.now() + LIFE[access.platform]
+        return rt.accounts[access.platform].renew_channel(
             access.token, channel["external_id"], until=until
         )
-        is_gone = False
+
+    try:
+        renewed, is_gone = tokens.in_name_of(rt, calendar["connection_id"], renew_it), False
     except AlreadyGone:
         renewed, is_gone = None, True
     with rt.db.begin() as tx:
@@ -232,12 +238,13 @@ def _renew(rt: Runtime, claimed: due.Claim, channel: RowMapping, calendar: RowMa
 
 def _stop(rt: Runtime, claimed: due.Claim, channel: RowMapping, calendar: RowMapping) -> None:
     """Stop a channel; one that we have no token for any more ends by itself."""
+
+    def stop_it(access: Access) -> None:
+        rt.accounts[access.platform].close_channel(access.token, channel["id"], channel["external_id"])
+
     if channel["external_id"] is not None:
         try:
-            access = tokens.access(rt, calendar["connection_id"])
-            rt.accounts[calendar["source"]].close_channel(
-                access.token, channel["id"], channel["external_id"]
-            )
+            tokens.in_name_of(rt, calendar["connection_id"], stop_it)
         except (AlreadyGone, ConsentLost) as gone:
             log.info("push_channel_left", channel_id=str(channel["id"]), reason=str(gone))
     with rt.db.begin() as tx:

@@ -69,8 +69,7 @@ def offered_calendars(rt: Runtime, connection_id: UUID) -> list[dict[str, Any]] 
         row = _find(tx, connection_id)
     if row is None:
         return None
-    given = tokens.access(rt, connection_id)
-    offered = rt.accounts[given.platform].calendars(given.token)
+    offered = _offered(rt, connection_id)
     with rt.db.begin() as tx:
         followed = _followed(tx, connection_id)
     return [_offer_view(one, followed.get(one.external_id)) for one in offered]
@@ -88,8 +87,7 @@ def choose_calendars(
         row = _find(tx, connection_id)
     if row is None:
         return None
-    given = tokens.access(rt, connection_id)
-    offered = rt.accounts[given.platform].calendars(given.token)
+    offered = _offered(rt, connection_id)
     if set(chosen) - {one.external_id for one in offered if one.may_read}:
         raise NotOffered
     with rt.db.begin() as tx:
@@ -176,6 +174,12 @@ def _follow(
                 email=row["email"],
                 platform=CALENDAR_PLATFORM[row["platform"]],
             )
+
+
+def _offered(rt: Runtime, connection_id: UUID) -> Sequence[OfferedCalendar]:
+    return tokens.in_name_of(
+        rt, connection_id, lambda given: rt.accounts[given.platform].calendars(given.token)
+    )
 
 
 def _stop_channels(rt: Runtime, calendar_id: UUID) -> None:

@@ -8,8 +8,10 @@ that came with it is given to anybody.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
 import structlog
@@ -31,6 +33,8 @@ from worker.runtime import Runtime
 from worker.turns import Outcome, take_turn
 
 log = structlog.get_logger(__name__)
+
+Result = TypeVar("Result")
 
 CONNECTIONS = table_of(Connection)
 CALENDARS = table_of(Calendar)
@@ -102,6 +106,20 @@ def access(rt: Runtime, connection_id: UUID) -> Access:
             raise _still_waiting(rt, connection_id)
         rt.sleep(LOOK_EVERY.total_seconds())
         waited += LOOK_EVERY
+
+
+def in_name_of(rt: Runtime, connection_id: UUID, act: Callable[[Access], Result]) -> Result:
+    """
+    Do something with an account's access token; with another one when the first is not accepted.
+
+    Tokens may end before their time. Raises as `access` does, and what *act* raises.
+    """
+    given = access(rt, connection_id)
+    try:
+        return act(given)
+    except ConsentLost:
+        refuse(rt, given)
+    return act(access(rt, connection_id))
 
 
 def refuse(rt: Runtime, given: Access) -> None:

@@ -12,7 +12,7 @@ from tests.builders import an_event
 from tests.worker.account_kit import CHANNELS, Accounts, calendar_id_of
 from worker import calendars, channels, connections
 from worker.channels import LIFE, ChannelMark, read_secret, secret_of
-from worker.errors import AlreadyGone, TryLater
+from worker.errors import AlreadyGone, ConsentLost, TryLater
 from worker.polling import ask_for_accounts
 from worker.ports_direct import ChannelTaken, OfferedCalendar
 
@@ -192,6 +192,31 @@ def test_what_cannot_be_opened_now_is_opened_later(accounts: Accounts) -> None:
 
     accounts.keep_channels()
     assert set(accounts.accounts.channels) == {"resource-1"}
+
+
+def test_a_token_that_ended_before_its_time_is_replaced_and_the_channel_opened(
+    accounts: Accounts,
+) -> None:
+    accounts.read(calendar_id_of(accounts.connect()))
+    accounts.accounts.fail(ConsentLost("401"))
+
+    accounts.keep_channels()
+
+    assert set(accounts.accounts.channels) == {"resource-1"}
+    assert accounts.authority.refreshes == 1
+
+
+def test_a_token_that_ended_before_its_time_keeps_nobody_from_choosing_calendars(
+    accounts: Accounts, anna: UUID
+) -> None:
+    connection_id = accounts.connection()["id"]
+    accounts.accounts.fail(ConsentLost("401"))
+
+    assert connections.offered_calendars(accounts.rt, connection_id)
+    accounts.accounts.fail(ConsentLost("401"))
+    assert connections.choose_calendars(accounts.rt, connection_id, ["anna@example.com"])
+
+    assert accounts.authority.refreshes == 2
 
 
 def test_a_channel_that_keeps_quiet_about_changes_is_replaced(accounts: Accounts, anna: UUID) -> None:
