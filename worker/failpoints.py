@@ -54,8 +54,10 @@ _ORDER = re.compile(
     r"(?::(?P<deed>kill|raise|pause=(?P<pause_s>\d{1,4}(?:\.\d{1,3})?)))?",
     re.ASCII,
 )
-#: Calls to the outside, as `site:before` and `site:after`; Recall's are named by operation.
-_CALLS = re.compile(r"recall\.[a-z_]+|publisher\.publish|poster\.post|receiver\.store", re.ASCII)
+#: Calls to the outside, as `site:before` and `site:after`; those to providers are named by operation.
+_CALLS = re.compile(
+    r"(?:recall|google|microsoft)\.[a-z_]+|publisher\.publish|poster\.post|receiver\.store", re.ASCII
+)
 
 #: Gives a call's site from its arguments.
 Naming = Callable[..., str]

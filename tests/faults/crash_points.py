@@ -28,11 +28,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.faults.crashing import MODES, Stage, a_stage
-from tests.faults.crashing_story import CHAPTERS
+from tests.faults.crashing_account_story import CHAPTERS as ACCOUNT_CHAPTERS
+from tests.faults.crashing_account_story import POINTS
+from tests.faults.crashing_story import CHAPTERS as RECALL_CHAPTERS
 from tests.faults.dying import RECEIVER, WORKER, Trouble
 from tests.faults.servers import Postgres
 
 AMQP_URL = os.environ.get("PUNCTUAL_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672//")
+CHAPTERS = RECALL_CHAPTERS | ACCOUNT_CHAPTERS
 #: In a second bot mode only these are passed in another way.
 OF_BOTS = ("reconciling.", "recall.", "sweeping.")
 
@@ -202,6 +205,9 @@ def run(folder: Path, database_url: str, asked: Asked) -> Account:
     with a_stage(folder, database_url, mode=asked.mode, broker_url=asked.broker_url) as stage:
         passed = record(stage, asked.chapter)
         account.recorded_s = time.monotonic() - began
+        for trouble in () if asked.chapter else left_out(asked.mode, passed):
+            account.troubles.append(trouble)
+            print(trouble, flush=True)
         for (role, _), points in passed.items():
             known = account.points.setdefault(role, [])
             known += [point for point in points if point not in known]
@@ -222,6 +228,15 @@ def run(folder: Path, database_url: str, asked: Asked) -> Account:
         account.figures = stage.check_whole_story()
     account.seconds = time.monotonic() - began
     return account
+
+
+def left_out(mode: str, passed: Passed) -> Iterator[str]:
+    """Name the points that the story has to pass, and does not."""
+    for role, sites in POINTS.items():
+        told = {point for (who, _), points in passed.items() if who == role for point in points}
+        for site in sorted(sites):
+            if missing := {f"{site}:before", f"{site}:after"} - told:
+                yield f"{mode}: {role} never passes {', '.join(sorted(missing))}"
 
 
 def _try(stage: Stage, planned: Visit, account: Account, *, is_strict: bool) -> None:

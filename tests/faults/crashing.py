@@ -17,12 +17,14 @@ from sqlalchemy import text
 
 from models.db import make_engine
 from tests.faults import crashing_lives
-from tests.faults.crashing_world import World, seat_of
+from tests.faults.crashing_accounts import PLATFORMS, AccountsWorld
+from tests.faults.crashing_world import seat_of
 from tests.faults.dying import FORKS, PATIENCE_S, RECEIVER, WORKER, Trouble, kill_off
 from tests.faults.verdicts import Line, check_in_order, doubles_in, line_of
 from tests.publishers.sink import Received, Reply, a_sink
 from tests.system.rig import ENCRYPTION_KEYS, KEY, SANDBOX_KEY, SECRET, answer, free_port
 from worker.bootstrap import prepare
+from worker.sandbox.__main__ import CLIENT_ID, CLIENT_SECRET
 from worker.settings import Settings
 
 MOST_DOUBLE_S = 60.0
@@ -58,7 +60,7 @@ class Ear:
 
 
 @dataclass(kw_only=True)
-class Stage(World):
+class Stage(AccountsWorld):
     """A Punctual whose worker and receiver may die, and everything that tells whether it kept its word."""
 
     ear: Ear | None = None
@@ -80,6 +82,8 @@ class Stage(World):
         self.start(WORKER)
         self.exclude()
         self.clean_up()
+        self.settle()
+        self.reconnect_lost()
         self.settle()
 
     def check(self) -> None:
@@ -151,11 +155,17 @@ class Stage(World):
 def a_stage(
     folder: Path, database_url: str, *, mode: str = MODES[0], broker_url: str | None = None
 ) -> Iterator[Stage]:
-    """Set the stage for the length of a `with` block: Recall, a database, two calendars, a subscriber."""
+    """
+    Set the stage for the length of a `with` block: a database, two calendars at Recall, one each of an
+    account at Google and at Microsoft, a subscriber.
+    """
     FORKS.set_forkserver_preload([crashing_lives.__name__])
     folder.mkdir(parents=True, exist_ok=True)
     port, emulator_port = free_port(), free_port()
     emulator_url = f"http://127.0.0.1:{emulator_port}"
+    port_by_platform = {platform: free_port() for platform in PLATFORMS}
+    url_by_platform = {name: f"http://127.0.0.1:{n}" for name, n in port_by_platform.items()}
+    google_url, microsoft_url = (url_by_platform[platform] for platform in PLATFORMS)
     environment = {
         "PUNCTUAL_DATA_DIR": str(folder),
         "PUNCTUAL_DATABASE_URL": database_url,
@@ -170,6 +180,12 @@ def a_stage(
         "PUNCTUAL_RECALL_WEBHOOK_SECRETS": SECRET,
         "PUNCTUAL_BOT_MODE": mode,
         "PUNCTUAL_ALLOW_PRIVATE_ENDPOINTS": "true",
+        "PUNCTUAL_GOOGLE_CLIENT_ID": CLIENT_ID,
+        "PUNCTUAL_GOOGLE_CLIENT_SECRET": CLIENT_SECRET,
+        **{f"PUNCTUAL_GOOGLE_{what}_URL": google_url for what in ("ACCOUNTS", "OAUTH", "API")},
+        "PUNCTUAL_MICROSOFT_CLIENT_ID": CLIENT_ID,
+        "PUNCTUAL_MICROSOFT_CLIENT_SECRET": CLIENT_SECRET,
+        **{f"PUNCTUAL_MICROSOFT_{what}_URL": microsoft_url for what in ("LOGIN", "GRAPH")},
         **{
             f"PUNCTUAL_RECALL_{kind}_PER_MINUTE": "60000"
             for kind in ("LIST", "SCHEDULE", "BOT_CREATE", "OTHER")
@@ -210,11 +226,20 @@ def a_stage(
             api=api,
             sink=sink,
             ear=ear,
+            platforms={
+                name: opened.enter_context(
+                    httpx.Client(base_url=f"{url}/_emulator", timeout=15, trust_env=False)
+                )
+                for name, url in url_by_platform.items()
+            },
         )
         sink.reply = stage._take
         arguments = ["--port", str(emulator_port), "--api-key", SANDBOX_KEY]
         arguments += ["--webhook-url", f"http://127.0.0.1:{port}/webhooks/recall"]
         arguments += ["--webhook-secret", SECRET]
+        for name, platform_port in port_by_platform.items():
+            arguments += [f"--{name}-port", str(platform_port)]
+            arguments += ["--redirect-uri", f"http://127.0.0.1:{port}/oauth/{name}/callback"]
         recall = FORKS.Process(
             target=crashing_lives.emulate, args=(arguments, str(folder / "emulator.log"))
         )
@@ -229,6 +254,7 @@ def a_stage(
         stage.exclude()
         stage.subscribe("standing")
         stage.people = (stage.calendar(), stage.calendar())
+        stage.connect_owners()
         stage.settle()
         yield stage
 

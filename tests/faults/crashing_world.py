@@ -76,15 +76,19 @@ class World(Cast):
     def meeting(self, calendar: str, *, title: str = "weekly sync", like: str | None = None) -> str:
         """Put a meeting into a calendar, a new one or another one's copy."""
         if like is None:
-            self._meetings += 1
-            start = _BASE + self._meetings * timedelta(minutes=5)
-            copy = Copy(calendar, start, f"https://meet.google.com/{_letters(self._meetings)}", title)
+            copy = self.new_copy(calendar, title)
         else:
             known = self.oracle.copies[like]
             copy = Copy(calendar, known.start, known.link, known.title)
         made = answer(self.emulator.post(f"/calendars/{calendar}/events", json=spec_of(copy)))
         self.oracle.copies[made["id"]] = copy
         return str(made["id"])
+
+    def new_copy(self, calendar: str, title: str = "weekly sync") -> Copy:
+        """Think of a meeting that nobody has yet: a place and a time of its own."""
+        self._meetings += 1
+        start = _BASE + self._meetings * timedelta(minutes=5)
+        return Copy(calendar, start, f"https://meet.google.com/{_letters(self._meetings)}", title)
 
     def edit(self, event: str, **fields: Any) -> None:
         """Change a meeting at its calendar; `start` and `link` as the oracle keeps them."""
@@ -110,8 +114,12 @@ class World(Cast):
 
     def delete(self, event: str) -> None:
         """Delete a meeting at its calendar."""
-        answer(self.emulator.delete(f"/events/{event}"))
+        self.erase(event)
         self.forget(event)
+
+    def erase(self, event: str) -> None:
+        """Take an event out of its calendar, whatever is expected of its bot."""
+        answer(self.emulator.delete(f"/events/{event}"))
 
     def forget(self, *events: str) -> None:
         """Expect no bot for these any more."""
@@ -171,7 +179,7 @@ class World(Cast):
         """Delete every meeting that is left."""
         for event, copy in self.oracle.copies.items():
             if not copy.gone:
-                answer(self.emulator.delete(f"/events/{event}"))
+                self.erase(event)
         self.oracle.copies.clear()
 
 

@@ -26,6 +26,7 @@ from tests.system.rig import answer
 WORKER, RECEIVER = "worker", "receiver"
 KILLED = -9
 PATIENCE_S = 90.0
+_DUE = ("calendars", "slots", "endpoints", "sources", "duties", "connections", "push_channels")
 #: An order to die, as the environment of a process says it.
 Armed = Mapping[str, str]
 
@@ -166,7 +167,7 @@ class Cast:
             ran, failed = self.work()
             if failed:
                 raise Trouble(f"jobs failed: {failed[:5]}")
-            if not ran and self._all_sent():
+            if not ran and self._is_all_sent():
                 return
         raise Trouble(f"not quiet within {PATIENCE_S:.0f} s: {self.waiting()}")
 
@@ -190,12 +191,12 @@ class Cast:
         while time.monotonic() < end:
             if self.lives[RECEIVER].is_over:
                 self.revive(RECEIVER)
-            if self._all_sent():
+            if self._is_all_sent():
                 return
             time.sleep(0.004)
         raise Trouble("notifications are not answered")
 
-    def _all_sent(self) -> bool:
+    def _is_all_sent(self) -> bool:
         sent = answer(self.emulator.get("/state"))["webhooks"]
         if sent["in_flight"] or not sent["waiting"]:
             return not (sent["in_flight"] or sent["waiting"])
@@ -207,7 +208,7 @@ class Cast:
     def let_time_pass(self) -> None:
         """Let every lease run out and every wait be over."""
         with self.db.begin() as tx:
-            for table in ("calendars", "slots", "endpoints", "sources", "duties"):
+            for table in _DUE:
                 tx.execute(
                     text(
                         f"UPDATE {table} SET lease_until = NULL, due_at = least(due_at, now())"  # fixed names

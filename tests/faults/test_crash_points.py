@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from tests.faults.crash_points import Asked, plan, plan_pairs, run
+from tests.faults.crash_points import Asked, left_out, plan, plan_pairs, run
 from tests.faults.crashing import MODES
+from tests.faults.crashing_account_story import POINTS
 from tests.faults.dying import RECEIVER, WORKER, Trouble
 from tests.faults.verdicts import check_in_order, doubles_in
+from worker.failpoints import commit_sites, read_orders
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 PASSED = {
@@ -49,6 +51,34 @@ def test_in_every_chapter_means_each_point_wherever_it_is_passed() -> None:
     visits = plan(PASSED, all_of_them, chance=random.Random(1), in_a_row=1, every_chapter=True)
 
     assert len(visits) == sum(map(len, PASSED.values()))
+
+
+def test_every_commit_of_connected_accounts_is_one_that_the_story_has_to_pass() -> None:
+    """A new transaction there is listed, and the exhaustive runner says when no chapter passes it."""
+    modules = (
+        *("tokens.", "channels.", "connections.", "consenting.", "linking.", "syncing.direct."),
+        "webhooks.api.connections.",
+    )
+    ours = {site for site in commit_sites().values() if site.startswith(modules)}
+    listed = {point for points in POINTS.values() for point in points}
+
+    assert ours == {point for point in listed if point.startswith(modules)}
+    for point in listed:
+        assert read_orders(f"{point}:after")
+
+
+def test_a_point_that_no_chapter_passes_is_trouble() -> None:
+    passed = {
+        (role, "one"): [f"{site}:{side}" for site in sites for side in ("before", "after")]
+        for role, sites in POINTS.items()
+    }
+    assert list(left_out("recall_managed", passed)) == []
+
+    passed[WORKER, "one"].remove("tokens.refuse:after")
+
+    assert list(left_out("recall_managed", passed)) == [
+        "recall_managed: worker never passes tokens.refuse:after"
+    ]
 
 
 def test_pairs_are_every_two_deaths_that_can_follow_each_other() -> None:
@@ -119,3 +149,18 @@ def test_a_worker_that_dies_while_a_meeting_moves_leaves_one_bot(
     assert account.troubles == []
     assert account.unreached == []
     assert len(set(account.visited)) == 4
+
+
+@pytest.mark.timeout(180)
+def test_a_worker_that_dies_while_it_gets_a_token_leaves_one_bot_and_a_live_channel(
+    tmp_path: Path, database_url: str, db: Engine
+) -> None:
+    del db  # emptied
+    only = r"^(tokens\._store_surely|microsoft\.refresh|syncing\.direct\._finish)"
+    chapter = "the_tokens_of_an_account_end_at_microsoft"
+
+    account = run(tmp_path, database_url, Asked(MODES[0], chapter=chapter, only=only))
+
+    assert account.troubles == []
+    assert account.unreached == []
+    assert len(set(account.visited)) == 6

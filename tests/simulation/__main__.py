@@ -2,6 +2,7 @@
 Play many seeds, or one again.
 
     python -m tests.simulation --seeds 2000 --processes 2
+    python -m tests.simulation --worlds accounts --seeds 500
     python -m tests.simulation --replay 17 --trace
 """
 
@@ -13,12 +14,12 @@ import sys
 from collections.abc import Mapping
 from time import monotonic
 
-from tests.simulation.author import plan_edits
 from tests.simulation.database import a_database
+from tests.simulation.families import FAMILIES, simulation_of
 from tests.simulation.mutants import planted
 from tests.simulation.playing import Tally, be_quiet, parts
 from tests.simulation.shrinking import command_of, shortened
-from tests.simulation.simulation import Outcome, Simulation, Story
+from tests.simulation.simulation import Outcome, Story
 
 MOST_EDITS = 5
 
@@ -81,15 +82,15 @@ def _tell(total: Tally, took_s: float, processes: int) -> None:
 
 def _replay(asked: argparse.Namespace) -> int:
 
-    planned = plan_edits(asked.replay, asked.most_edits)
+    planned = FAMILIES[asked.worlds].plan(asked.replay, asked.most_edits)
     kept = (
         planned
         if asked.edits is None
         else [planned[int(number)] for number in asked.edits.split(",") if number]
     )
-    story = Story(asked.replay, tuple(kept), _faults(asked.faults))
+    story = Story(asked.replay, tuple(kept), _faults(asked.faults), asked.worlds)
     with a_database() as database, planted(asked.mutant):
-        outcome = Simulation(story, database, keep_trace=True).run()
+        outcome = simulation_of(story, database, keep_trace=True).run()
     for line in outcome.trace if asked.trace else ():
         print(line)
     print(outcome.violation or "nothing was violated")
@@ -101,9 +102,10 @@ def _shrink(seed: int, asked: argparse.Namespace) -> None:
     with a_database() as database, planted(asked.mutant):
 
         def play(story: Story) -> Outcome:
-            return Simulation(story, database, keep_trace=True).run()
+            return simulation_of(story, database, keep_trace=True).run()
 
-        story = Story(seed, tuple(plan_edits(seed, asked.most_edits)))
+        edits = tuple(FAMILIES[asked.worlds].plan(seed, asked.most_edits))
+        story = Story(seed, edits, worlds=asked.worlds)
         short, outcome = shortened(story, play(story), play, budget_s=asked.shrink)
     print(f"\nthe shortest story found, seed {seed}: {outcome.violation}")
     for edit in short.edits:
@@ -125,6 +127,9 @@ def _faults(told: str | None) -> Mapping[str, str] | None:
 
 def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument(
+        "--worlds", choices=FAMILIES, default="recall", help="whose calendars there are"
+    )
     parser.add_argument("--seeds", type=int, default=100, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--processes", type=int, default=1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -80,10 +80,12 @@ class Copy:
     override: bool | None = None
 
 
-def plan_edits(seed: int, most: int) -> list[Edit]:
+def plan_edits(
+    seed: int, most: int, *, kinds_of_edits: Mapping[str, int] = KINDS, of: str = "edits"
+) -> list[Edit]:
     """Plan a seed's edits."""
-    chance = random.Random(f"edits of {seed}")
-    kinds, weights = list(KINDS), list(KINDS.values())
+    chance = random.Random(f"{of} of {seed}")
+    kinds, weights = list(kinds_of_edits), list(kinds_of_edits.values())
     pauses, often = [pause for pause, _ in _PAUSES], [weight for _, weight in _PAUSES]
     planned = []
     for number in range(chance.randint(most // 2, most)):
@@ -124,7 +126,7 @@ class Author:
         """Give back every permission that was lost, so that it is clear what should be."""
         for calendar in self.calendars:
             if not calendar.deleted and calendar.status != "connected":
-                self._connect(calendar)
+                self._give_grant(calendar)
 
     def desired(self, now: datetime) -> set[tuple[str, datetime]]:
         """Return the seats, link and start, of meetings ahead that call for a bot."""
@@ -145,10 +147,14 @@ class Author:
             least = 0 if self.deaths[seat] or seat in distant else 1
             if not least <= standing <= 1:
                 return f"{standing} bots for {_shown(seat)}, which calls for one"
-        late = {seat: number for seat, number in ahead.items() if seat[1] > now}
+        late = {seat for seat in ahead if seat[1] > now and not self._is_uncertain(seat)}
         if late:
             return f"a bot for {_shown(min(late))}, which calls for none"
         return self._amiss_in_calls(own, now)
+
+    def _is_uncertain(self, _seat: tuple[str, datetime]) -> bool:
+        """Say whether a seat may have a bot although nobody wants it."""
+        return False
 
     def _amiss_in_calls(self, own: Sequence[BotRecord], now: datetime) -> str | None:
         begun = {
@@ -274,7 +280,7 @@ class Author:
     def _reconnect(self, draws: Sequence[float]) -> None:
         lost = [one for one in self.calendars if not one.deleted and one.status == "disconnected"]
         if lost:
-            self._connect(self._pick(lost, draws[0]))
+            self._give_grant(self._pick(lost, draws[0]))
 
     def _bot_dies(self, draws: Sequence[float]) -> None:
         own = [bot for bot in self.ws.live_bots() if "punctual_slot" in bot.metadata]
@@ -345,7 +351,7 @@ class Author:
         if len(connected) > 1:
             calendars.disconnect(self.ws, self._pick(connected, draws[0]), reason)
 
-    def _connect(self, calendar: CalendarRecord) -> None:
+    def _give_grant(self, calendar: CalendarRecord) -> None:
         calendar.credentials["oauth_refresh_token"] = f"rt:{calendar.platform_email}"
         calendars.connect_now(self.ws, calendar)
 

@@ -3,7 +3,7 @@ A real PostgreSQL that lives in virtual time, emptied between two runs.
 
 Functions named as PostgreSQL's own clocks stand before them on the search path and tell what
 `sim.now` says; the setting travels with every BEGIN. Triggers watch what a single row shows to be
-wrong and say so with a notice.
+wrong, or worth a look, and say so with a notice.
 """
 
 from __future__ import annotations
@@ -79,6 +79,12 @@ _WATCHES = (
      "NEW.body IS DISTINCT FROM OLD.body OR NEW.message_id IS DISTINCT FROM OLD.message_id"),
 )  # fmt: skip
 
+#: What is worth a look when it is committed: a name, the table, when, and the row's key.
+_SIGHTS = (
+    ("cursor", "calendars", "cursor", "NEW.cursor IS DISTINCT FROM OLD.cursor"),
+    ("lost", "connections", "status", "NEW.status = 'needs_reauth' AND OLD.status <> 'needs_reauth'"),
+)
+
 
 class SimulatedConnection(psycopg.Connection[Any]):
     """A connection that tells its session the virtual time whenever a transaction begins."""
@@ -109,6 +115,7 @@ class Database:
         self._url = url
         self.now: Callable[[], datetime] = lambda: datetime(2026, 1, 1)
         self.notices: list[str] = []
+        self.sights: list[tuple[str, str]] = []
         self.engine = self._engine(StaticPool)
         self.receiver = self._engine(NullPool)
         self._prepare()
@@ -117,7 +124,12 @@ class Database:
         """Forget everything that earlier runs wrote."""
         with self.engine.begin() as tx:
             tx.execute(text(self._forget))
+        self.forget_notices()
+
+    def forget_notices(self) -> None:
+        """Forget what a transaction showed that came to nothing."""
         self.notices.clear()
+        self.sights.clear()
 
     def close(self) -> None:
         self.engine.dispose()
@@ -136,8 +148,12 @@ class Database:
         )
 
     def _hear(self, notice: psycopg.errors.Diagnostic) -> None:
-        if notice.message_primary and notice.message_primary.startswith("violated: "):
-            self.notices.append(notice.message_primary.removeprefix("violated: "))
+        kind, _, words = (notice.message_primary or "").partition(": ")
+        if kind == "violated":
+            self.notices.append(words)
+        elif kind == "seen":
+            name, _, row_id = words.partition(" ")
+            self.sights.append((name, row_id))
 
     def _prepare(self) -> None:
         with psycopg.connect(self._url, autocommit=True) as plain:
@@ -161,6 +177,17 @@ class Database:
                 tx.exec_driver_sql(
                     f"CREATE TRIGGER sim_watch_{number} BEFORE {statement} ON {table} FOR EACH ROW"
                     f" WHEN ({broken}) EXECUTE FUNCTION sim.complain('{name}')"
+                )
+            tx.execute(
+                text(
+                    "CREATE FUNCTION sim.point_out() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                    " RAISE WARNING 'seen: % %', TG_ARGV[0], NEW.id; RETURN NEW; END $$"
+                )
+            )
+            for name, table, column, when in _SIGHTS:
+                tx.exec_driver_sql(
+                    f"CREATE TRIGGER sim_sight_{name} BEFORE UPDATE OF {column} ON {table}"
+                    f" FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION sim.point_out('{name}')"
                 )
 
 

@@ -13,10 +13,10 @@ from time import monotonic, process_time
 
 import structlog
 
-from tests.simulation.author import plan_edits
 from tests.simulation.database import a_database
+from tests.simulation.families import FAMILIES, simulation_of
 from tests.simulation.mutants import planted
-from tests.simulation.simulation import Simulation, Story
+from tests.simulation.simulation import Story
 
 
 def be_quiet() -> None:
@@ -90,7 +90,8 @@ def played(share: range, asked: Namespace) -> Iterator[Tally]:
     with a_database() as database, planted(asked.mutant):
         for seed in share:
             began, used = monotonic(), process_time()
-            simulation = Simulation(Story(seed, tuple(plan_edits(seed, asked.most_edits))), database)
+            edits = tuple(FAMILIES[asked.worlds].plan(seed, asked.most_edits))
+            simulation = simulation_of(Story(seed, edits, worlds=asked.worlds), database)
             outcome = simulation.run()
             yield Tally(
                 seeds=1,

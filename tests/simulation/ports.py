@@ -81,7 +81,7 @@ class SimulatedTransaction:
         sim = self._sim
         turn = sim.stage.current
         if raised is not None:
-            sim.database.notices.clear()
+            sim.database.forget_notices()
             result: bool | None = self._inner.__exit__(kind, raised, trace)
             return result
         assert self._tx is not None
@@ -94,7 +94,7 @@ class SimulatedTransaction:
         if turn is not None:
             fault = sim.fault(f"{turn.name}.commit", sim.rate, COMMIT_FAULTS)
         if fault in {"crash_before", "lost_before"}:
-            sim.database.notices.clear()
+            sim.database.forget_notices()
             self._tx.rollback()
             self._inner.__exit__(None, None, None)
             if fault == "crash_before":

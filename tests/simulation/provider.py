@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import Message
 
 from tests.simulation.turns import Crash
-from webhooks.arrivals import Inbox, Stored
+from webhooks.arrivals import Arrival, Inbox, Stored
 from webhooks.receive import arrival_of
 from worker.sandbox.recall import gate
 from worker.sandbox.recall import outgoing as svix
@@ -179,10 +179,9 @@ class Provider(httpx.BaseTransport):
                 again_s = wait_s + sim.decisions.between("hook.again", 0, 30)
                 sim.after(again_s, lambda message=message: self._deliver(message, None))  # type: ignore[misc]  # bound now
 
-    async def _store(self, message: svix.Message) -> Stored:
-        line = await self._receiver.open()
-        line._connection.execute("SELECT 1")  # a statement through psycopg tells the session the time
-        return await self._receiver.store([arrival_of(message.id, message.body)])
+    def receive(self, inbox: Inbox, arrival: Arrival) -> Stored:
+        """Have the receiver's statement take in one notification, whoever sends it."""
+        return self._loop.run(_store(inbox, arrival))
 
     def _deliver(self, message: svix.Message, fault: str | None) -> None:
         sim = self.sim
@@ -190,7 +189,7 @@ class Provider(httpx.BaseTransport):
         if fault == "down":
             status = 503
         elif fault != "lost":
-            stored = self._loop.run(self._store(message))
+            stored = self.receive(self._receiver, arrival_of(message.id, message.body))
             if fault == "unanswered":
                 status = None
                 self._receiver.close()
@@ -201,6 +200,12 @@ class Provider(httpx.BaseTransport):
         sim.ws.outgoing.settle(
             message, sim.now(), status=status, error=None if status else "no answer", took_ms=1
         )
+
+
+async def _store(inbox: Inbox, arrival: Arrival) -> Stored:
+    line = await inbox.open()
+    line._connection.execute("SELECT 1")  # a statement through psycopg tells the session the time
+    return await inbox.store([arrival])
 
 
 def _request(request: httpx.Request, path_params: Mapping[str, str]) -> Request:

@@ -200,8 +200,9 @@ class Scheduler:
     def claimed(self, turn: Turn, key: tuple[str, str], fence: int) -> None:
         """Note that a turn has claimed a row: whoever had it before is overtaken."""
         for other in self._running:
-            if other is not turn and key in other.claims:
+            if other is not turn and key in other.claims and key not in other.served:
                 other.overtaken.add(key)
+        turn.served = [served for served in turn.served if served != key]
         turn.claims[key] = fence
         turn.overtaken.discard(key)
         lost_at = self._lost_claims.pop(key, None)
@@ -263,9 +264,9 @@ class Scheduler:
             if len(self._waiting) > 1 and self.decisions.value("order") < 0.3:
                 self._waiting.rotate(-int(self.decisions.value("order of") * len(self._waiting)))
             job, row_id = self._waiting.popleft()
-            self._begin(job, lambda job=job, row_id=row_id: self._do(job, row_id))  # type: ignore[misc]  # bound now
+            self.begin(job, lambda job=job, row_id=row_id: self._do(job, row_id))  # type: ignore[misc]  # bound now
 
-    def _begin(self, name: str, work: Callable[[], object], worker: int | None = None) -> Turn:
+    def begin(self, name: str, work: Callable[[], object], worker: int | None = None) -> Turn:
         self.turn_count += 1
         if worker is None:
             worker = int(self.decisions.value("worker") * WORKERS)
@@ -308,7 +309,7 @@ class Scheduler:
         """Let the worker that keeps up do so; if it hangs, another one tries."""
         self._tick_at = None
         number = self._leader
-        turn = self._begin("upkeep", lambda: self._keep_up(number), number)
+        turn = self.begin("upkeep", lambda: self._keep_up(number), number)
         if turn.is_over:
             self._after_tick(turn)
             return
@@ -365,7 +366,7 @@ class Scheduler:
                 self.stage.kill(turn)
         self._running.clear()
         self.stage.close()
-        self.database.notices.clear()
+        self.database.forget_notices()
 
     def _be_idle_for(self, idle: timedelta) -> None:
         self.idle = idle

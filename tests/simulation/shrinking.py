@@ -54,7 +54,8 @@ def command_of(story: Story) -> str:
     """Write the command that plays a story again."""
     edits = ",".join(str(edit.number) for edit in story.edits)
     faults = ",".join(f"{name}={fault}" for name, fault in (story.faults or {}).items())
-    command = f"python -m tests.simulation --replay {story.seed} --edits '{edits}'"
+    worlds = "" if story.worlds == "recall" else f" --worlds {story.worlds}"
+    command = f"python -m tests.simulation{worlds} --replay {story.seed} --edits '{edits}'"
     return command if story.faults is None else f"{command} --faults '{faults}'"
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import httpx
 from sqlalchemy import text
 
 from models.tables import due
@@ -26,6 +27,7 @@ from tests.simulation.worlds import HOOKS, a_runtime, a_workspace, some_settings
 from webhooks.arrivals import Inbox
 from worker import endpoints
 from worker.http import build_client
+from worker.runtime import Runtime
 from worker.sandbox.recall import calendars
 from worker.sandbox.recall.clock import Clock
 from worker.sandbox.recall.outgoing import Endpoint as WebhookEndpoint
@@ -41,11 +43,16 @@ MOST_LOOKS = 2
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What is to be run: a seed, which of its edits, and which faults (None: as chance has it)."""
+    """
+    What is to be run: a seed, which of its edits, and which faults (None: as chance has it).
+
+    *worlds* names the family of worlds that the seed chooses one of.
+    """
 
     seed: int
     edits: tuple[Edit, ...]
     faults: Mapping[str, str] | None = None
+    worlds: str = "recall"
 
 
 @dataclass(slots=True)
@@ -64,7 +71,9 @@ class Outcome:
 
 
 class Simulation(Scheduler):
-    """The parts of one story, and its course."""
+    """The parts of one story, and its course; whoever inherits tells one of other worlds."""
+
+    author: Author
 
     def __init__(self, story: Story, database: Database, *, keep_trace: bool = False) -> None:
         chance = random.Random(f"kind of {story.seed}")
@@ -80,7 +89,7 @@ class Simulation(Scheduler):
         self._calendar_count = chance.randint(2, 4)
         self._inbox = Inbox(database.receiver, source="recall", notify=False)
         database.now = self.now
-        self.invariants = Invariants(self)
+        self.invariants = self._judge()
 
     def run(self) -> Outcome:
         """Play the story to its end or to the first violation."""
@@ -102,14 +111,14 @@ class Simulation(Scheduler):
                 converged_after = self._settle()
                 self._look_twice()
                 self._probe()
+                self._go_further()
                 self._drain()
                 self.invariants.at_rest()
             except Violation as violation:
                 self.violation = self.violation or str(violation)
             finally:
                 self._clear_stage()
-                self._inbox.close()
-                self.provider.end()
+                self._tidy_up()
         return Outcome(
             seed=self.story.seed,
             violation=self.violation,
@@ -128,14 +137,34 @@ class Simulation(Scheduler):
         self.bell = SimulatedBell(self)
         self.publisher = SimulatedPublisher(self)
         self.poster = SimulatedPoster(self)
-        self.rt = a_runtime(self, self._installed(), http)
+        self.rt = self._runtime(self._installed(), http)
         endpoints.create(self.rt, "https://sink.example/in")
         self._workers = [self._a_worker(number) for number in range(WORKERS)]
-        self.author = Author(self, self._calendar_count)
+        self.author = self._somebody()
         if not self._is_new:
             self._be_established()
         self._tick()
         self._run_for(5)
+
+    # What other worlds have otherwise
+
+    def _judge(self) -> Invariants:
+        return Invariants(self)
+
+    def _somebody(self) -> Author:
+        return Author(self, self._calendar_count)
+
+    def _runtime(self, install_id: UUID, http: httpx.Client) -> Runtime:
+        return a_runtime(self, install_id, http)
+
+    def _go_further(self) -> None:
+        """Nothing more is to be shown in worlds like these."""
+
+    def _tidy_up(self) -> None:
+        self._inbox.close()
+        self.provider.end()
+
+    # The course of a story
 
     def _installed(self) -> UUID:
         """Be an installation that records everything."""
