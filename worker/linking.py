@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ ATTEMPT_LIFE = timedelta(minutes=30)
 #: A link may be opened this often; mail programs and previews open links too.
 MOST_ATTEMPTS = 50
 TOKEN_BYTES = 32
+_MISREAD = re.compile(r"[\\\s]")
 
 
 class LinkFault(StrEnum):
@@ -51,6 +53,7 @@ class LinkFault(StrEnum):
 
     UNKNOWN = "unknown"
     EXPIRED = "expired"
+    TOO_SLOW = "too_slow"
     USED = "used"
     STATE = "state"
     BROWSER = "browser"
@@ -210,14 +213,21 @@ def forget_links(tx: Tx) -> None:
 
 
 def web_address(text: str) -> str:
-    """Return *text* if it is an absolute http(s) URL without credentials, else raise ValueError."""
+    """
+    Return *text* if every browser understands it as the absolute http(s) URL that we take it for.
+
+    ValueError for anything else, and for one with credentials.
+    """
     try:
         parts = urlsplit(text)
-        is_one = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        _ = parts.port
+        host = parts.hostname or ""
     except ValueError:
-        is_one = False
-    if not is_one or parts.username is not None or parts.password is not None:
-        msg = "must be an absolute http(s) URL without credentials"
+        host = ""
+    # Browsers read a backslash as a slash, drop blanks, and take some other letters for dots.
+    is_one = bool(host) and host.isascii() and not _MISREAD.search(text)
+    if not is_one or parts.scheme not in {"http", "https"} or "@" in parts.netloc:
+        msg = "must be an absolute http(s) URL without credentials, backslashes or blanks"
         raise ValueError(msg)
     return text
 
@@ -255,7 +265,7 @@ def _open_link(tx: Tx, rt: Runtime, which: Any) -> RowMapping:  # noqa: ANN401  
 
 def _fault_of(attempt: RowMapping, rt: Runtime, browser: str | None) -> LinkFault | None:
     if attempt["created_at"] < rt.now() - ATTEMPT_LIFE:
-        return LinkFault.EXPIRED
+        return LinkFault.TOO_SLOW
     if browser is None or not hmac.compare_digest(_hash(browser), attempt["browser_hash"]):
         return LinkFault.BROWSER
     return None

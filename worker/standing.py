@@ -11,6 +11,7 @@ from sqlalchemy import RowMapping, bindparam, func, select, union
 
 from models.db import Tx
 from models.domain.bots import Attached, BotState, Operation, Seat, Standing
+from models.domain.events import EventStatus
 from models.sealing import Vault, place
 from models.tables.calendars import Calendar
 from models.tables.due import table_of
@@ -31,6 +32,7 @@ _AROUND = (
         EVENTS.c.id,
         EVENTS.c.external_id,
         EVENTS.c.deleted,
+        EVENTS.c.status,
         EVENTS.c.bots,
         EVENTS.c.attached_slot_id,
         EVENTS.c.attached_hash,
@@ -61,7 +63,8 @@ class Situation:
     One slot, wanted against standing.
 
     *is_held* means that a bot is wanted but nobody can be asked for it now: every calendar that
-    wants it has lost its authorisation. Held slots are left exactly as they are.
+    wants it has lost its authorisation, or what wants it is gone and not yet settled. Held slots are
+    left exactly as they are.
     """
 
     slot: RowMapping
@@ -75,7 +78,7 @@ def situation_of(tx: Tx, slot_id: UUID, *, vault: Vault, install_id: UUID) -> Si
     slot = tx.execute(_SLOT, {"slot_id": slot_id}).mappings().one()
     events = [dict(row) for row in tx.execute(_AROUND, {"slot_id": slot_id}).mappings()]
     wanting = [event for event in events if event["want_slot_id"] == slot_id]
-    reachable = [event for event in wanting if event["calendar_status"] == "connected"]
+    reachable = [event for event in wanting if _can_be_asked(event)]
     standing = Standing(
         bot_id=slot["bot_id"],
         state=BotState(slot["bot_state"]),
@@ -105,6 +108,12 @@ def situation_of(tx: Tx, slot_id: UUID, *, vault: Vault, install_id: UUID) -> Si
         is_unshared=len(events) > 1 and _gives_each_event_a_bot(tx),
     )
     return Situation(slot=slot, seat=seat, standing=standing, is_held=not reachable)
+
+
+def _can_be_asked(event: dict[str, Any]) -> bool:
+    """Say whether an event can carry a bot: one that is gone cannot, though its want is not settled yet."""
+    is_gone = event["deleted"] or event["status"] == EventStatus.CANCELLED
+    return event["calendar_status"] == "connected" and not is_gone
 
 
 def _gives_each_event_a_bot(tx: Tx) -> bool:

@@ -10,8 +10,8 @@ repeat nothing of what was sent; nothing that was refused has changed anything.
 
 There is one workspace per installation: where the table speaks of another tenant (A2, A3) the form
 that applies is a key without the scope, an id of another kind, a cursor of another list. The rows
-about OAuth (A16 to A18) have no surface to reach: accounts are connected with tokens that the caller
-already holds, so the paths such a surface would have must not exist.
+about OAuth (A16 to A18) are about pages, which have tests of their own (test_oauth_rows.py); here
+stands that nothing like them is where others have it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from tests.badinput.seeded import Seeded
 from webhooks.api.operations import Operation
 from webhooks.api.table import OPERATIONS
 
+#: Where the pages are tried on the way to a connected calendar.
+_PAGES = "tests/badinput/test_oauth_rows.py"
 POLICY = frozenset({200, 201, 202, 204, 400, 401, 403, 404, 405, 409, 413, 414, 415, 422, 429, 431})
 NEVER = frozenset({410, 500, *range(300, 400)})
 
@@ -621,7 +623,7 @@ OUTWARD: tuple[ApiRow, ...] = (
     ),
     ApiRow(
         "A16",
-        "an OAuth callback, whatever it carries: nobody here waits for one",
+        "an OAuth callback where others have theirs, whatever it carries",
         frozenset({404}),
         inputs={
             path: (
@@ -630,10 +632,14 @@ OUTWARD: tuple[ApiRow, ...] = (
             )
             for path in ("/oauth/callback", "/v1/oauth/callback", "/callback", "/v1/connect/google")
         },
+        elsewhere=(
+            f"{_PAGES}::test_a16_a_callback_that_is_not_whole_ends_on_a_page_and_gets_no_tokens",
+            f"{_PAGES}::test_a16_a_callback_is_a_question_of_a_browser_and_takes_no_posts",
+        ),
     ),
     ApiRow(
         "A17",
-        "a redirect to where the caller says: nothing redirects",
+        "a redirect to where the caller says: nothing of the API redirects",
         frozenset({200, 401, 404, 422}),
         inputs={
             path: (Ask(path=path, key=None),)
@@ -646,10 +652,15 @@ OUTWARD: tuple[ApiRow, ...] = (
                 "/https://evil.example",
             )
         },
+        elsewhere=(
+            f"{_PAGES}::test_a17_a_link_that_would_lead_astray_is_not_made",
+            f"{_PAGES}::test_a17_nothing_in_an_address_says_where_to_go",
+            f"{_PAGES}::test_a17_a_redirect_uri_that_is_not_the_registered_one_to_the_letter_leads_nowhere",
+        ),
     ),
     ApiRow(
         "A18",
-        "a PKCE verifier that is missing or plain: there is no flow to take part in",
+        "a PKCE verifier that is missing or plain, at a token endpoint that we do not have",
         frozenset({404}),
         inputs={
             "token": (
@@ -659,6 +670,11 @@ OUTWARD: tuple[ApiRow, ...] = (
                 Ask(path="/oauth/authorize?code_challenge_method=plain", key=None),
             )
         },
+        elsewhere=(
+            f"{_PAGES}::test_a18_every_consent_is_asked_for_with_a_hashed_verifier_of_its_own",
+            f"{_PAGES}::test_a18_a_plain_verifier_is_refused_and_nobody_asks_for_tokens",
+            f"{_PAGES}::test_a18_a_stolen_code_is_worth_nothing_without_its_verifier",
+        ),
     ),
 )
 

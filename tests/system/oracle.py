@@ -157,3 +157,20 @@ def spec_of(copy: Copy) -> dict[str, Any]:
         "organizer": "host@elsewhere.org",
         "own_response": "accepted",
     }
+
+
+def doubled_ever(rig: Rig) -> set[tuple[str, str]]:
+    """Name the links and starts at which two bots lived at the same time, by the provider's history."""
+    seat_by_bot: dict[str, tuple[str, str]] = {}
+    doubled: set[tuple[str, str]] = set()
+    told = answer(rig.emulator.get("/history", params={"kind": "bot.", "limit": "500000"}))
+    for record in told["records"]:
+        match record["kind"]:
+            case "bot.created" | "bot.moved":
+                seat = (record["meeting_url"], record["join_at"][:19])
+                others = {bot: known for bot, known in seat_by_bot.items() if bot != record["id"]}
+                doubled |= {seat} & set(others.values())
+                seat_by_bot[record["id"]] = seat
+            case "bot.deleted":
+                seat_by_bot.pop(record["id"], None)
+    return doubled

@@ -202,13 +202,16 @@ def test_a_value_that_is_said_twice_is_refused(browser: Browser) -> None:
     refused(browser, page, "state_unknown")
 
 
-def test_an_old_attempt_has_to_be_begun_anew(browser: Browser) -> None:
-    state = browser.set_out(browser.accounts.link(life=timedelta(days=1)))
+def test_an_old_attempt_has_to_be_begun_anew_with_the_same_link(browser: Browser) -> None:
+    link = browser.accounts.link(life=timedelta(days=1))
+    state = browser.set_out(link)
     browser.accounts.world.at += timedelta(hours=1)
 
     page = browser.come_back(state=state, code=browser.agree())
 
-    refused(browser, page, "link_expired")
+    assert page.status_code == 400
+    refused(browser, page, "attempt_expired")
+    assert browser.come_back(state=browser.set_out(link), code=browser.agree()).status_code == 200
 
 
 def test_who_says_no_may_think_again(browser: Browser) -> None:
@@ -239,6 +242,7 @@ def test_a_consent_without_a_refresh_token_is_not_enough(browser: Browser) -> No
 def test_a_code_that_the_provider_refuses_is_explained(browser: Browser) -> None:
     page = browser.come_back(state=browser.set_out(), code="made-up")
 
+    assert page.status_code == 400
     refused(browser, page, "code_refused")
 
 
@@ -255,6 +259,25 @@ def test_where_only_an_administrator_may_agree_the_page_has_a_link_for_one(brows
     refused(browser, page, "admin_consent_required")
     assert "https://login.microsoftonline.com/organizations/v2.0/adminconsent?" in page.text
     assert "client_id=client-2" in page.text
+
+
+def test_an_administrator_who_agreed_is_thanked_and_nothing_else_happens(browser: Browser) -> None:
+    browser.set_out(browser.accounts.link("microsoft"))
+
+    page = browser.come_back("microsoft", admin_consent="True", tenant="acme", scope="x")
+
+    assert page.status_code == 200
+    assert "admin_consent" in page.text
+    assert browser.accounts.authority.refreshes == 0
+    assert browser.count(table_of(Connection)) == 0
+
+
+def test_an_administrators_answer_is_no_way_around_a_state(browser: Browser) -> None:
+    browser.set_out(browser.accounts.link("microsoft"))
+
+    page = browser.come_back("microsoft", admin_consent="True", code=browser.agree())
+
+    refused(browser, page, "state_unknown")
 
 
 def test_an_operators_fault_is_not_the_users(browser: Browser) -> None:

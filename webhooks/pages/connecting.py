@@ -9,6 +9,7 @@ Sources: RFC 6749, 4.1.2 (errors of the authorisation endpoint); RFC 9207 (issue
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
@@ -30,6 +31,8 @@ log = structlog.get_logger(__name__)
 COOKIE = "punctual_connect"
 LONGEST_VALUE = 4_096
 _PLATFORMS = {"google": "Google", "microsoft": "Microsoft"}
+#: How both platforms write errors. Source: RFC 6749, 4.1.2.1, and the platforms' own lists.
+_ERROR_CODE = re.compile(r"[a-z_]{1,64}")
 #: Words with which Microsoft says that only an administrator may consent. Source: Entra error codes.
 _ADMIN_WORDS = ("AADSTS90094", "AADSTS65001", "AADSTS90093", "AADSTS900941", "consent_required")
 
@@ -45,6 +48,12 @@ _FAULTS = {
         "Links are good for a limited time. Please ask for a new one.",
         HTTPStatus.GONE,
         "link_expired",
+    ),
+    LinkFault.TOO_SLOW: Page(
+        "That took too long",
+        "The consent page was open for more than half an hour. Please open your link again.",
+        HTTPStatus.BAD_REQUEST,
+        "attempt_expired",
     ),
     LinkFault.USED: Page(
         "This link has been used",
@@ -72,6 +81,16 @@ _FAULTS = {
         "platform_differs",
     ),
 }
+
+
+#: An administrator who agreed comes back here too; nothing follows from it that we would have to do.
+_ALLOWED_FOR_ALL = Page(
+    "Thank you",
+    "If you have agreed, the people of your organisation can connect their calendars now: whoever asked you"
+    " may open their link again.",
+    HTTPStatus.OK,
+    "admin_consent",
+)
 
 
 def page_routes(rt: Runtime) -> list[BaseRoute]:
@@ -112,6 +131,8 @@ def _come_back(rt: Runtime, request: Request) -> Response:
     if platform not in _PLATFORMS:
         return _FAULTS[LinkFault.UNKNOWN].response()
     asked = _single_values(request)
+    if asked is not None and platform == "microsoft" and _is_administrators(asked):
+        return _ALLOWED_FOR_ALL.response()
     if asked is None or "state" not in asked:
         return _FAULTS[LinkFault.STATE].response()
     if not _is_from(rt, platform, asked.get("iss")):
@@ -136,7 +157,7 @@ def _connect(rt: Runtime, arrival: Arrival, code: str) -> Response:
         return _ended(arrival, _not_enough(platform))
     except ConsentLost as lost:
         log.warning("consent_not_redeemed", error=str(lost))
-        return _ended(arrival, _again("code_refused"))
+        return _ended(arrival, _again("code_refused", HTTPStatus.BAD_REQUEST))
     except AuthorizationLost as refused:
         log.error("oauth_client_refused", platform=platform, error=str(refused))
         return _operators_fault("client_refused").response()
@@ -186,9 +207,14 @@ def _declined(rt: Runtime, arrival: Arrival, asked: dict[str, str]) -> Response:
         case "server_error" | "temporarily_unavailable":
             page = _again("provider_unavailable", HTTPStatus.BAD_GATEWAY)
         case _:
-            log.error("consent_page_refused", platform=platform, error=asked["error"][:64])
+            log.error("consent_page_refused", platform=platform, error=_code_in(asked["error"]))
             page = _operators_fault("consent_refused")
     return _ended(arrival, page)
+
+
+def _code_in(error: str) -> str:
+    """Return an error's code for the log; what is none may be anything, and is not repeated."""
+    return error if _ERROR_CODE.fullmatch(error) else "malformed"
 
 
 def _admin_wall(rt: Runtime, arrival: Arrival) -> Page:
@@ -211,6 +237,11 @@ def _admin_wall(rt: Runtime, arrival: Arrival) -> Page:
         link=f"{login}/organizations/v2.0/adminconsent?{query}",
         label="Link for the administrator",
     )
+
+
+def _is_administrators(asked: dict[str, str]) -> bool:
+    """Say whether this comes of the administrator's link, which has no state. Source: Entra, adminconsent."""
+    return "admin_consent" in asked and not asked.keys() & {"state", "code"}
 
 
 def _not_enough(platform: str) -> Page:

@@ -33,6 +33,9 @@ class EitherBots:
             return None  # it serves whoever is left
         # Nobody at Recall wants it any more: it goes, and one of our own follows.
         leaving = self._managed.next_step(None, standing, now=now)
+        if leaving is None and standing.bot_id is not None:
+            # What carried it was deleted, and Recall took the bot off with it; unless it has set out by now.
+            leaving = Step(Operation.DELETE, standing=standing, bot_id=standing.bot_id)
         return leaving or self._own.next_step(seat, standing, now=now)
 
     def carry_out(self, step: Step, *, key: UUID) -> Standing:

@@ -10,7 +10,7 @@ Source: docs.recall.ai, calendar v2 scheduling guide; schedule bot for calendar 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -116,18 +116,24 @@ class ManagedBots:
         self, seat: Seat, event: str, standing: Standing, *, key: UUID, is_far: bool
     ) -> Standing:
         join_at = max(seat.join_at, self._now())
-        reply = self._client.ask(
-            "POST",
-            at(EVENTS, event, "bot/"),
-            operation="schedule_bot",
-            budget=SCHEDULE,
-            body={
-                "deduplication_key": seat.dedup_key,
-                "bot_config": {**config_of(seat), "join_at": rfc3339(join_at)},
-            },
-            key=key,
-            is_far=is_far,
-        )
+        try:
+            reply = self._client.ask(
+                "POST",
+                at(EVENTS, event, "bot/"),
+                operation="schedule_bot",
+                budget=SCHEDULE,
+                body={
+                    "deduplication_key": seat.dedup_key,
+                    "bot_config": {**config_of(seat), "join_at": rfc3339(join_at)},
+                },
+                key=key,
+                is_far=is_far,
+            )
+        except Refused as refused:
+            if self._is_deleted(event):
+                msg = f"event {event} was deleted before we were told"
+                raise AlreadyGone(msg) from refused
+            raise
         attachments = attachments_of(the_same(reply.value, event, "schedule_bot"))
         bot_id = self._the_one(event, seat, attachments, standing, key=key)
         others = [entry for entry in standing.attached if entry.event != event]
@@ -279,11 +285,19 @@ class ManagedBots:
         return self._is_live(standing.bot_id)
 
     def _attachments(self, event: str) -> tuple[Attachment, ...]:
+        found = self._found(event)
+        return () if found is None else attachments_of(found)
+
+    def _is_deleted(self, event: str) -> bool:
+        return self._found(event) is None
+
+    def _found(self, event: str) -> Mapping[str, object] | None:
+        """Ask for an event; None when it is deleted."""
         try:
             found = self._client.item(EVENTS, event, operation="get_event")
         except AlreadyGone:
-            return ()
-        return () if found.get("is_deleted") is True else attachments_of(found)
+            return None
+        return None if found.get("is_deleted") is True else found
 
 
 def _is_seated(event: str, seat: Seat, standing: Standing) -> bool:
