@@ -118,7 +118,8 @@ class Reading:
     Part of what a calendar says.
 
     *removed* are ids of events, or of whole series, that are there no more. *replaced* are series of
-    which every occurrence in the window is among *events*: what else we have of them is gone.
+    which every occurrence in the window is among *events*: what else we have of them there is gone. An
+    event that stands alone is one of them: it may have been a series when we last looked.
     *cursor* comes with the last part alone: from there the next look goes on.
     """
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, or_, select, true, update
 
 from models.db import Tx
 from models.sealing import Vault
@@ -20,26 +20,29 @@ from worker.views import load_events
 EVENTS = table_of(CalendarEvent)
 
 
-def remove_missing(tx: Tx, calendar_id: UUID, looked: Looked, *, vault: Vault, since: datetime) -> int:
+def remove_missing(
+    tx: Tx,
+    calendar_id: UUID,
+    looked: Looked,
+    *,
+    vault: Vault,
+    since: datetime,
+    until: datetime | None = None,
+) -> int:
     """
     Mark as deleted the calendar's events that a complete listing did not contain.
 
-    Only events that end after *since* and were not touched by this or a later look; the caller
-    vouches that the listing was complete. How many there were is returned.
+    Only events that end after *since*, start before *until* and were not touched by this or a later
+    look; the caller vouches that the listing of that time was complete. How many there were is returned.
     """
-    missing = (
-        tx.execute(
-            select(EVENTS.c.id).where(
-                EVENTS.c.calendar_id == calendar_id,
-                EVENTS.c.fetch < looked.fetch,
-                EVENTS.c.end_at > since,
-                EVENTS.c.deleted.is_(False),
-            )
-        )
-        .scalars()
-        .all()
+    missing = select(EVENTS.c.id).where(
+        EVENTS.c.calendar_id == calendar_id,
+        EVENTS.c.fetch < looked.fetch,
+        EVENTS.c.end_at > since,
+        true() if until is None else EVENTS.c.start_at < until,
+        EVENTS.c.deleted.is_(False),
     )
-    return mark_deleted(tx, missing, looked, vault=vault)
+    return mark_deleted(tx, tx.execute(missing).scalars().all(), looked, vault=vault)
 
 
 def remove_named(
@@ -66,19 +69,22 @@ def remove_rest_of_series(
     *,
     vault: Vault,
     since: datetime,
+    until: datetime,
 ) -> int:
     """
     Mark as deleted the occurrences of series that a look at all of them did not contain.
 
-    As `remove_missing`: only what ends after *since* and was not touched by this or a later look.
+    So is what bears a series' own id: the event that it was before. As `remove_missing`: only what
+    ends after *since*, starts before *until* and was not touched by this or a later look.
     """
     if not series:
         return 0
     missing = select(EVENTS.c.id).where(
         EVENTS.c.calendar_id == calendar_id,
-        EVENTS.c.series_id.in_(series),
+        or_(EVENTS.c.series_id.in_(series), EVENTS.c.external_id.in_(series)),
         EVENTS.c.fetch < looked.fetch,
         EVENTS.c.end_at > since,
+        EVENTS.c.start_at < until,
         EVENTS.c.deleted.is_(False),
     )
     return mark_deleted(tx, tx.execute(missing).scalars().all(), looked, vault=vault)

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import count
+from uuid import uuid4
 
 import pytest
 
 from models.domain.bots import BotState
+from tests.contracts.accounts import WEEK, AccountCalendarsContract, AccountsWorld
 from tests.contracts.allowances import AllowanceContract, AllowanceWorld
+from tests.contracts.authorities import (
+    ANNA,
+    CHALLENGE,
+    REDIRECT,
+    AuthorityContract,
+    AuthorityWorld,
+)
 from tests.contracts.bots import NOON, BotProviderContract, BotWorld, SeenBot
 from tests.contracts.messaging import (
     BellContract,
@@ -21,14 +31,18 @@ from tests.contracts.messaging import (
 from tests.contracts.sources import CalendarSourceContract, SourceWorld
 from tests.domain.builders import an_event
 from tests.fakes import (
+    FakeAccountCalendars,
     FakeAllowance,
+    FakeAuthority,
     FakeBell,
     FakeBotProvider,
     FakeCalendarSource,
     FakePoster,
     FakePublisher,
 )
-from worker.errors import TryLater
+from tests.fakes.accounts import PRIMARY
+from worker.errors import ConsentLost, TryLater
+from worker.ports_direct import Account, Consent, OAuthApp
 
 
 @dataclass(slots=True)
@@ -185,3 +199,116 @@ class TestFakePoster(PosterContract):
             answer=lambda status: poster.answer(url, status),
             bodies=lambda: [post.body for post in poster.posts],
         )
+
+
+@dataclass(slots=True)
+class FakeAccounts:
+    """An AccountsWorld around the fake."""
+
+    calendars: FakeAccountCalendars = field(default_factory=FakeAccountCalendars)
+    _numbers: count[int] = field(default_factory=count)
+
+    @property
+    def renews(self) -> bool:
+        return self.calendars.renews
+
+    def token(self) -> str:
+        return "access-1"
+
+    def own(self) -> str:
+        return PRIMARY
+
+    def removed_calendar(self) -> str:
+        return "removed"
+
+    def put(self, title: str, start: datetime, *, weeks: int = 0) -> str:
+        name = f"event-{next(self._numbers)}"
+        hour = timedelta(hours=1)
+        event = an_event(external_id=name, title=title, start=start, end=start + hour)
+        if not weeks:
+            self.calendars.put(event)
+        for at in (start + week * WEEK for week in range(weeks)):
+            own_id = f"{name}_{at:%Y%m%d}"
+            self.calendars.put(
+                replace(event, external_id=own_id, series_id=name, start=at, end=at + hour)
+            )
+        return name
+
+    def retitle(self, event: str, title: str) -> None:
+        for known in list(self.calendars._events[PRIMARY].values()):
+            if event in {known.external_id, known.series_id}:
+                self.calendars.put(replace(known, title=title))
+
+    def remove(self, event: str, *, on: datetime | None = None) -> None:
+        if on is not None:
+            self.calendars.remove(f"{event}_{on:%Y%m%d}")
+        elif event in self.calendars._events[PRIMARY]:
+            self.calendars.remove(event)
+        else:
+            self.calendars.remove_series(event)
+
+    def spoil(self, event: str) -> None:
+        self.calendars.spoil(event)
+
+    def small_pages(self) -> None:
+        self.calendars.page_size = 2
+
+    def forget_cursors(self) -> None:
+        self.calendars.forget_cursors()
+
+    def unknown_cursor(self) -> str:
+        return uuid4().hex
+
+    def lose_consent(self) -> None:
+        self.calendars.fail(ConsentLost("401"))
+
+    def be_busy(self) -> None:
+        after = timedelta(seconds=20)
+        self.calendars.fail(TryLater("429", after=after, counts=False, is_definite=True))
+
+    def be_away(self) -> None:
+        self.calendars.fail(TryLater("503"))
+
+    def secrets(self) -> list[str]:
+        return [secret for _, secret, _ in self.calendars.channels.values()]
+
+
+class TestFakeAccountCalendars(AccountCalendarsContract):
+    @pytest.fixture(params=[False, True], ids=["opens another", "renews"])
+    def world(self, request: pytest.FixtureRequest) -> AccountsWorld:
+        return FakeAccounts(FakeAccountCalendars(renews=request.param))
+
+
+@dataclass(slots=True)
+class FakeConsents:
+    """An AuthorityWorld around the fake."""
+
+    authority: FakeAuthority
+    app: OAuthApp = OAuthApp("google", "client-1", "secret-1")  # noqa: RUF009  # a value
+    takes_back: bool = True
+    _calls: int = 0
+
+    def scopes(self) -> tuple[str, ...]:
+        return ("openid", "calendar.events.readonly")
+
+    def agree(self) -> str:
+        consent = Consent("state-1", CHALLENGE, REDIRECT, self.scopes(), ANNA)
+        self.authority.consent_url(self.app, consent)
+        account = Account("sub-anna", ANNA)
+        return self.authority.consent(account, frozenset(self.scopes()), challenge=CHALLENGE)
+
+    def end_consents(self) -> None:
+        self.authority.revoke_all()
+
+    def be_away(self) -> None:
+        self.authority.fail(TryLater("503"))
+
+    def calls(self) -> int:
+        return self.authority.refreshes
+
+
+class TestFakeAuthority(AuthorityContract):
+    @pytest.fixture(params=[False, True], ids=["keeps", "rotates"])
+    def world(self, request: pytest.FixtureRequest) -> AuthorityWorld:
+        clients = {"client-1": "secret-1"}
+        return FakeConsents(FakeAuthority(rotates=request.param, clients=clients))

@@ -10,7 +10,7 @@ from uuid import UUID
 from models.domain.events import Event
 from worker.errors import AlreadyGone, CursorGone, Reaction
 from worker.ports import FoundEvent, Unreadable
-from worker.ports_direct import OfferedCalendar, OpenChannel, Reading, Window
+from worker.ports_direct import ChannelTaken, OfferedCalendar, OpenChannel, Reading, Window
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 PRIMARY = "anna@example.com"
@@ -19,11 +19,11 @@ PRIMARY = "anna@example.com"
 @dataclass(slots=True)
 class FakeAccountCalendars:
     """
-    Calendars that change only when told: `put`, `remove`, `spoil`.
+    Calendars that change only when told: `put`, `remove`, `remove_series`, `spoil`.
 
-    `fail` raises once at the next call. `forget_cursors` makes every cursor unknown. `calls` names
-    every call, `tokens` what it was made with. `renews` says that channels can be renewed; `watched`
-    is the calendar that each one is about.
+    Only those that are *offered* are there. `fail` raises once at the next call. `forget_cursors`
+    makes every cursor unknown. `calls` names every call, `tokens` what it was made with. `renews` says
+    that channels can be renewed; `watched` is the calendar that each one is about.
     """
 
     offered: list[OfferedCalendar] = field(
@@ -38,12 +38,15 @@ class FakeAccountCalendars:
     watched: dict[str, str] = field(default_factory=dict)
     _events: dict[str, dict[str, Event]] = field(default_factory=dict)
     _unreadable: dict[str, dict[str, Unreadable]] = field(default_factory=dict)
+    _series: dict[str, str] = field(default_factory=dict)
     _log: dict[str, list[str]] = field(default_factory=dict)
     _times_forgotten: int = 0
     _failures: list[Reaction] = field(default_factory=list)
 
     def put(self, event: Event, calendar: str = PRIMARY) -> None:
         """Have an event, or change it."""
+        if event.series_id is not None:
+            self._series[event.external_id] = event.series_id
         self._events.setdefault(calendar, {})[event.external_id] = event
         self._unreadable.get(calendar, {}).pop(event.external_id, None)
         self._log.setdefault(calendar, []).append(event.external_id)
@@ -52,6 +55,13 @@ class FakeAccountCalendars:
         """Have an event no more."""
         del self._events[calendar][external_id]
         self._log[calendar].append(external_id)
+
+    def remove_series(self, series_id: str, calendar: str = PRIMARY) -> None:
+        """Have a series no more; nothing but its own name is told."""
+        events = self._events[calendar]
+        for name in [one for one, event in events.items() if event.series_id == series_id]:
+            del events[name]
+        self._log[calendar].append(series_id)
 
     def spoil(self, external_id: str, calendar: str = PRIMARY) -> None:
         """Have an event's row make no sense."""
@@ -76,33 +86,42 @@ class FakeAccountCalendars:
     ) -> Iterator[Reading]:
         del email
         self._note("read_all", token)
+        self._check(calendar)
         cursor = self._cursor(calendar)
-        found = [
-            event
-            for event in self._events.get(calendar, {}).values()
-            if event.end > window.since and event.start < window.until
-        ]
-        yield from self._pages(calendar, found, (), cursor)
+        found = [event for event in self._events.get(calendar, {}).values() if _is_in(event, window)]
+        odd = tuple(self._unreadable.get(calendar, {}).values())
+        yield from self._pages(calendar, found)
+        yield Reading(unreadable=odd, cursor=cursor)
 
     def read_changes(
         self, token: str, calendar: str, cursor: str, window: Window, *, email: str | None
     ) -> Iterator[Reading]:
-        del email, window
+        del email
         self._note("read_changes", token)
+        self._check(calendar)
         age, _, since = cursor.partition(":")
-        if int(age) != self._times_forgotten:
+        if not since.isdecimal() or age != str(self._times_forgotten):
             msg = "the cursor is too old"
             raise CursorGone(msg)
         touched = dict.fromkeys(self._log.get(calendar, [])[int(since) :])
-        present = self._events.get(calendar, {})
-        changed = [present[name] for name in touched if name in present]
-        gone = tuple(name for name in touched if name not in present)
-        yield from self._pages(calendar, changed, gone, self._cursor(calendar))
+        present, odd = self._events.get(calendar, {}), self._unreadable.get(calendar, {})
+        yield from self._pages(calendar, [present[name] for name in touched if name in present])
+        for series_id in dict.fromkeys(self._series[name] for name in touched if name in self._series):
+            yield self._whole(calendar, series_id, window)
+        yield Reading(
+            unreadable=tuple(odd[name] for name in touched if name in odd),
+            removed=tuple(name for name in touched if name not in present and name not in odd),
+            cursor=self._cursor(calendar),
+        )
 
     def open_channel(
         self, token: str, calendar: str, *, channel_id: UUID, secret: str, until: datetime
     ) -> OpenChannel:
         self._note("open_channel", token)
+        self._check(calendar)
+        if channel_id in {one for one, _, _ in self.channels.values()}:
+            msg = "there is a channel of this id"
+            raise ChannelTaken(msg)
         name = f"resource-{len(self.watched) + 1}"
         self.watched[name] = calendar
         self.channels[name] = (channel_id, secret, until)
@@ -124,24 +143,40 @@ class FakeAccountCalendars:
         del channel_id
         self.channels.pop(external_id, None)
 
-    def _pages(
-        self, calendar: str, found: list[Event], gone: tuple[str, ...], cursor: str
-    ) -> Iterator[Reading]:
+    def _pages(self, calendar: str, found: list[Event]) -> Iterator[Reading]:
         odd = self._unreadable.get(calendar, {})
-        rows = [
-            FoundEvent(calendar, LONG_AGO + timedelta(seconds=1), event, ())
-            for event in found
-            if event.external_id not in odd
-        ]
+        rows = [_found(calendar, event) for event in found if event.external_id not in odd]
         for at in range(0, len(rows), self.page_size):
-            yield Reading(tuple(rows[at : at + self.page_size]))
-        yield Reading(unreadable=tuple(odd.values()), removed=gone, cursor=cursor)
+            part = tuple(rows[at : at + self.page_size])
+            lone = tuple(one.event.external_id for one in part if one.event.series_id is None)
+            yield Reading(part, replaced=lone)
+
+    def _whole(self, calendar: str, series_id: str, window: Window) -> Reading:
+        """Read a series; one with an occurrence that makes no sense is not whole."""
+        odd = self._unreadable.get(calendar, {})
+        events = [one for one in self._events[calendar].values() if one.series_id == series_id]
+        rows = [_found(calendar, one) for one in events if one.external_id not in odd]
+        inside = tuple(row for row in rows if _is_in(row.event, window))
+        return Reading(inside, replaced=(series_id,) if len(rows) == len(events) else ())
 
     def _cursor(self, calendar: str) -> str:
         return f"{self._times_forgotten}:{len(self._log.get(calendar, []))}"
+
+    def _check(self, calendar: str) -> None:
+        if calendar not in {one.external_id for one in self.offered}:
+            msg = "no such calendar"
+            raise AlreadyGone(msg)
 
     def _note(self, call: str, token: str) -> None:
         self.calls.append(call)
         self.tokens.append(token)
         if self._failures:
             raise self._failures.pop(0)
+
+
+def _is_in(event: Event, window: Window) -> bool:
+    return event.end > window.since and event.start < window.until
+
+
+def _found(calendar: str, event: Event) -> FoundEvent:
+    return FoundEvent(calendar, LONG_AGO + timedelta(seconds=1), event, ())

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from urllib.parse import urlencode
 
-from worker.errors import ConsentLost, Reaction, TryLater
+from worker.errors import AuthorizationLost, ConsentLost, Reaction, TryLater
 from worker.ports_direct import Account, Consent, OAuthApp, Tokens
 
 
 @dataclass(slots=True)
-class _Family:
+class Family:
     """What one consent led to: the refresh token that is good now, and those it replaced."""
 
     account: Account
@@ -21,6 +24,7 @@ class _Family:
     current: str
     spent: set[str] = field(default_factory=set)
     is_revoked: bool = False
+    challenge: str | None = None
 
 
 @dataclass(slots=True)
@@ -29,9 +33,11 @@ class FakeAuthority:
     A strict authorisation server: a refresh token that was replaced and comes again ends its family,
     unless `is_strict` is taken back: then it works on.
 
-    `consent` gives a code for somebody. `during` happens in the middle of a refresh. `fail` raises
-    once before anything happens, `lose_answer` once after. `most_at_once` is how many refreshes of one
-    family were under way together, `refreshes` how many there were.
+    `consent` gives a code for somebody; with a challenge, its verifier has to come with the code.
+    *clients* are those that are known, with their secrets; any will do where none is named. `during`
+    happens in the middle of a refresh. `fail` raises once before anything happens, `lose_answer` once
+    after. `most_at_once` is how many refreshes of one family were under way together, `refreshes` how
+    many there were.
     """
 
     rotates: bool = True
@@ -39,14 +45,15 @@ class FakeAuthority:
     life: timedelta = timedelta(hours=1)
     takes_s: float = 0.0
     gives_refresh_token: bool = True
+    clients: Mapping[str, str] = field(default_factory=dict)
     during: Callable[[], object] = lambda: None
     refreshes: int = 0
     refused: int = 0
     most_at_once: int = 0
     revoked: list[str] = field(default_factory=list)
     asked: list[Consent] = field(default_factory=list)
-    _families: list[_Family] = field(default_factory=list)
-    _codes: dict[str, _Family] = field(default_factory=dict)
+    _families: list[Family] = field(default_factory=list)
+    _codes: dict[str, Family] = field(default_factory=dict)
     _account_by_access: dict[str, Account] = field(default_factory=dict)
     _failures: list[Reaction] = field(default_factory=list)
     _losses: int = 0
@@ -54,10 +61,10 @@ class FakeAuthority:
     _under_way: dict[int, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def consent(self, account: Account, scopes: frozenset[str]) -> str:
+    def consent(self, account: Account, scopes: frozenset[str], *, challenge: str | None = None) -> str:
         """Have somebody say yes; the code is returned."""
         with self._lock:
-            family = _Family(account, scopes, self._token("refresh"))
+            family = Family(account, scopes, self._token("refresh"), challenge=challenge)
             self._families.append(family)
             code = self._token("code")
             self._codes[code] = family
@@ -78,23 +85,36 @@ class FakeAuthority:
 
     def consent_url(self, app: OAuthApp, consent: Consent) -> str:
         self.asked.append(consent)
-        return f"https://consent.test/?client_id={app.client_id}&state={consent.state}"
+        query = {
+            "client_id": app.client_id,
+            "redirect_uri": consent.redirect_uri,
+            "scope": " ".join(consent.scopes),
+            "state": consent.state,
+            "code_challenge": consent.challenge,
+            "code_challenge_method": "S256",
+            **({"login_hint": consent.login_hint} if consent.login_hint else {}),
+        }
+        return f"https://consent.test/?{urlencode(query)}"
 
     def redeem(self, app: OAuthApp, code: str, *, redirect_uri: str, verifier: str) -> Tokens:
-        del app, redirect_uri, verifier
+        del redirect_uri
         self._raise_on_order()
+        self._check(app)
         with self._lock:
             family = self._codes.pop(code, None)
-            if family is None:
+            if family is None or family.challenge not in {None, _challenge_of(verifier)}:
                 msg = "redeem_code: 400 invalid_grant"
                 raise ConsentLost(msg)
             return self._tokens(family, family.current if self.gives_refresh_token else None)
 
     def refresh(self, app: OAuthApp, refresh_token: str) -> Tokens:
-        del app
         self._raise_on_order()
+        self._check(app)
         with self._lock:
             family = self._family_of(refresh_token)
+            if family is None:
+                msg = "refresh: 400 invalid_grant"
+                raise ConsentLost(msg)
             self._enter(family)
         time.sleep(self.takes_s)
         self.during()
@@ -117,25 +137,37 @@ class FakeAuthority:
             return self._tokens(family, new)
 
     def account(self, access_token: str) -> Account:
-        return self._account_by_access[access_token]
+        self._raise_on_order()
+        account = self._account_by_access.get(access_token)
+        if account is None:
+            msg = "get_account: 401"
+            raise ConsentLost(msg)
+        return account
 
     def revoke(self, app: OAuthApp, refresh_token: str) -> None:
         del app
+        self._raise_on_order()
         self.revoked.append(refresh_token)
-        self._family_of(refresh_token).is_revoked = True
+        family = self._family_of(refresh_token)
+        if family is not None:
+            family.is_revoked = True
 
-    def _enter(self, family: _Family) -> None:
+    def _check(self, app: OAuthApp) -> None:
+        if self.clients and self.clients.get(app.client_id) != app.client_secret:
+            msg = "401 invalid_client"
+            raise AuthorizationLost(msg)
+
+    def _enter(self, family: Family) -> None:
         self._under_way[id(family)] = self._under_way.get(id(family), 0) + 1
         self.most_at_once = max(self.most_at_once, self._under_way[id(family)])
 
-    def _family_of(self, refresh_token: str) -> _Family:
+    def _family_of(self, refresh_token: str) -> Family | None:
         for family in self._families:
             if refresh_token == family.current or refresh_token in family.spent:
                 return family
-        msg = "refresh: 400 invalid_grant"
-        raise ConsentLost(msg)
+        return None
 
-    def _tokens(self, family: _Family, refresh_token: str | None) -> Tokens:
+    def _tokens(self, family: Family, refresh_token: str | None) -> Tokens:
         access = self._token("access")
         self._account_by_access[access] = family.account
         return Tokens(access, self.life, refresh_token, family.scopes)
@@ -147,3 +179,8 @@ class FakeAuthority:
     def _raise_on_order(self) -> None:
         if self._failures:
             raise self._failures.pop(0)
+
+
+def _challenge_of(verifier: str) -> str:
+    digest = hashlib.sha256(verifier.encode()).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -120,7 +120,9 @@ def _plan(
             jobs += [partial(judge, one, tree, database_url=url, flawed=flawed) for one in concerned]
     simulated = [one for one in chosen if one.seeds or seeds] if "simulation" in suites else []
     if simulated:
-        _must_pass(tree, simulating(seeds or max(one.seeds for one in simulated)), url)
+        for worlds in sorted({one.worlds for one in simulated}):
+            most = seeds or max(one.seeds for one in simulated if one.worlds == worlds)
+            _must_pass(tree, simulating(most, worlds), url)
         jobs += [
             partial(judge_by_simulation, one, tree, database_url=url, seeds=seeds) for one in simulated
         ]

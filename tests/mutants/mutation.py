@@ -22,8 +22,8 @@ class Mutation:
     *edits* are (old, new) texts; each old one occurs exactly once in *path*. *promise* is what the
     product no longer keeps with the mistake in it. Every suite named must notice: of the pytest ids in
     *tests*, and of those in *badinput*, at least one must fail; *seeds* is how many seeds of the
-    simulation must not all pass; *points* are the points (a regular expression) at which a process is
-    killed and must not be made good.
+    simulation, of these *worlds*, must not all pass; *points* are the points (a regular expression) at
+    which a process is killed and must not be made good.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Mutation:
     tests: tuple[str, ...]
     badinput: tuple[str, ...] = ()
     seeds: int = 0
+    worlds: str = "recall"
     points: str = ""
 
     def mutated(self, source: str) -> str:

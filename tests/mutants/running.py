@@ -87,7 +87,8 @@ def judge_by_simulation(
 ) -> Judged:
     """Plant a bug in a copy of *tree* and simulate; a violated invariant is a kill."""
     number = mutation.seeds if seeds is None else seeds
-    return _judged_by_command(mutation, tree, "simulation", simulating(number), database_url)
+    command = simulating(number, mutation.worlds)
+    return _judged_by_command(mutation, tree, "simulation", command, database_url)
 
 
 def judge_by_crashes(mutation: Mutation, tree: Path, *, database_url: str) -> Judged:
@@ -95,9 +96,10 @@ def judge_by_crashes(mutation: Mutation, tree: Path, *, database_url: str) -> Ju
     return _judged_by_command(mutation, tree, "crash points", crashing(mutation.points), database_url)
 
 
-def simulating(seeds: int) -> list[str]:
+def simulating(seeds: int, worlds: str) -> list[str]:
     """Return the command that simulates until the first violation."""
-    return ["tests.simulation", "--seeds", str(seeds), "--stop-after", "1", "--shrink", "0"]
+    how_many = ["--worlds", worlds, "--seeds", str(seeds)]
+    return ["tests.simulation", *how_many, "--stop-after", "1", "--shrink", "0"]
 
 
 def crashing(points: str) -> list[str]:

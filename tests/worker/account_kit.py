@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
+import psycopg
 from pydantic import SecretStr
 from sqlalchemy import Engine, RowMapping, func, select, update
+from sqlalchemy.exc import OperationalError
 
+from models.db import Tx
 from models.sealing import Vault
 from models.tables.calendars import Calendar
 from models.tables.connections import Connection, PushChannel
@@ -114,6 +118,31 @@ class Accounts:
         with self.db.begin() as tx:
             tx.execute(update(CONNECTIONS).values(due_at=func.now()))
         return tokens.refresh(self.rt, self.connection()["id"])
+
+
+class UnsteadyDatabase:
+    """An engine that is away for a while, once it is told to be."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._left = self._times = 0
+
+    def be_away_for(self, times: int, *, after: int = 0) -> None:
+        """Begin no transaction so many times, *after* some that are begun."""
+        self._left, self._times = after, times
+
+    def begin(self) -> AbstractContextManager[Tx]:
+        self._left -= 1
+        if self._left < 0 < self._times:
+            self._times -= 1
+            raise OperationalError("BEGIN", None, psycopg.OperationalError("the server is away"))
+        return self._engine.begin()
+
+
+def on_unsteady_database(rt: Runtime) -> tuple[Runtime, UnsteadyDatabase]:
+    """Put a runtime on a database that may be away."""
+    unsteady = UnsteadyDatabase(rt.db)
+    return replace(rt, db=cast("Engine", unsteady)), unsteady
 
 
 def calendar_id_of(connected: Connected) -> UUID:

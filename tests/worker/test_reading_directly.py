@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from datetime import timedelta
 from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine, func, select, update
+from sqlalchemy.exc import OperationalError
 
 from models.sealing import Vault
+from models.tables.calendars import Calendar
 from tests.builders import NOON, a_link, an_event
 from tests.fakes.accounts import PRIMARY
-from tests.worker.account_kit import CALENDARS, Accounts, calendar_id_of
+from tests.worker.account_kit import CALENDARS, Accounts, calendar_id_of, on_unsteady_database
 from worker import tokens
-from worker.errors import AlreadyGone, ConsentLost, TryLater
+from worker.errors import AlreadyGone, ConsentLost, CursorGone, TryLater
 from worker.polling import ask_for_unseen
 from worker.ports_direct import Account
+from worker.syncing import sync_calendar
 from worker.turns import Outcome
 
 
@@ -107,8 +112,20 @@ def test_a_forgotten_cursor_leads_to_a_complete_reading_that_deletes_nothing_fir
     accounts.world.reconcile_all()
 
     assert accounts.accounts.calls[:2] == ["read_changes", "read_all"]
+    assert "calendar_event.deleted" not in accounts.world.told("calendar_event")
     assert set(accounts.world.titles()) == {"event-1", "event-2"}
     assert accounts.world.told() == ["bot.scheduled", "bot.scheduled"]
+
+
+def test_a_cursor_that_is_forgotten_while_all_is_read_is_asked_for_again(
+    accounts: Accounts, anna: UUID
+) -> None:
+    accounts.accounts.fail(CursorGone("410"))
+    accounts.world.ask(anna, needs_full=True)
+
+    assert accounts.read(anna) is Outcome.PUT_OFF
+    assert accounts.world.calendar(anna)["status"] == "connected"
+    assert accounts.read(anna) is Outcome.FINISHED
 
 
 def test_what_a_complete_reading_does_not_show_is_gone(accounts: Accounts, anna: UUID) -> None:
@@ -130,6 +147,28 @@ def test_a_reading_that_breaks_off_moves_no_cursor(accounts: Accounts, anna: UUI
 
     assert accounts.world.calendar(anna)["cursor"] == before
     assert accounts.read(anna) is Outcome.FINISHED
+    assert "event-2" in accounts.world.titles()
+
+
+def test_whenever_a_reading_breaks_off_the_cursor_is_behind_what_is_stored(
+    accounts: Accounts, anna: UUID
+) -> None:
+    before = accounts.world.calendar(anna)["cursor"]
+    accounts.accounts.put(an_event("event-2", link="xyz-abcd-efg"))
+    rt, unsteady = on_unsteady_database(accounts.rt)
+    ask(accounts, anna)
+
+    for begun in itertools.count(1):
+        unsteady.be_away_for(1, after=begun)
+        accounts.world.wait_out(Calendar)
+        with contextlib.suppress(OperationalError):
+            sync_calendar(rt, anna)
+        with accounts.db.begin() as tx:
+            tx.execute(update(CALENDARS).values(lease_until=None, crashes=0))
+        if accounts.world.calendar(anna)["cursor"] != before:
+            break
+
+    assert begun > 5
     assert "event-2" in accounts.world.titles()
 
 

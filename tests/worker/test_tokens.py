@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
-from typing import cast
 
-import psycopg
 import pytest
 from sqlalchemy import Engine, func, select, update
 from sqlalchemy.exc import OperationalError
 
-from models.db import Tx
 from models.sealing import Vault, place
 from models.tables import due
 from models.tables.connections import Connection
 from models.tables.outbox import OutboxEvent
-from tests.worker.account_kit import ANNA, CONNECTIONS, Accounts, calendar_id_of
+from tests.worker.account_kit import (
+    ANNA,
+    CONNECTIONS,
+    Accounts,
+    calendar_id_of,
+    on_unsteady_database,
+)
 from worker import tokens
 from worker.errors import AuthorizationLost, ConsentLost, TryLater
 from worker.turns import Outcome
@@ -194,26 +197,11 @@ def test_who_asks_during_a_refresh_leaves_nothing_due(accounts: Accounts) -> Non
     assert accounts.authority.refreshes == 1
 
 
-class UnsteadyDatabase:
-    """An engine that cannot be reached so many times, once it is told to be away."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.away_for = 0
-
-    def begin(self) -> AbstractContextManager[Tx]:
-        if self.away_for > 0:
-            self.away_for -= 1
-            raise OperationalError("BEGIN", None, psycopg.OperationalError("the server is away"))
-        return self._engine.begin()
-
-
 def test_a_database_that_is_away_for_a_moment_loses_no_rotated_token(accounts: Accounts) -> None:
     """Nobody else has the new refresh token, and the old one may be worth nothing any more."""
     accounts.let_token_expire()
-    unsteady = UnsteadyDatabase(accounts.db)
-    rt = replace(accounts.rt, db=cast("Engine", unsteady))
-    accounts.authority.during = lambda: setattr(unsteady, "away_for", 4)
+    rt, unsteady = on_unsteady_database(accounts.rt)
+    accounts.authority.during = lambda: unsteady.be_away_for(4)
     before = accounts.connection()
 
     assert tokens.refresh(rt, before["id"]) is Outcome.FINISHED
@@ -221,6 +209,34 @@ def test_a_database_that_is_away_for_a_moment_loses_no_rotated_token(accounts: A
     assert accounts.connection()["generation"] == before["generation"] + 1
     accounts.let_token_expire()
     accounts.authority.during = lambda: None
+    assert accounts.refresh() is Outcome.FINISHED
+    assert accounts.authority.refused == 0
+
+
+def test_new_tokens_are_stored_together_or_not_at_all(accounts: Accounts) -> None:
+    """Who dies between the two would leave an access token that is used, and no refresh token after it."""
+    accounts.let_token_expire()
+    before = accounts.connection()
+    rt, unsteady = on_unsteady_database(accounts.rt)
+    accounts.authority.during = lambda: unsteady.be_away_for(100, after=1)
+
+    with contextlib.suppress(OperationalError):
+        tokens.refresh(rt, before["id"])
+
+    after = accounts.connection()
+    assert after["access_token"] != before["access_token"]
+    assert after["refresh_token"] != before["refresh_token"]
+
+
+def test_a_late_answer_does_not_replace_the_tokens_of_a_newer_consent(accounts: Accounts) -> None:
+    accounts.let_token_expire()
+    accounts.authority.during = accounts.connect
+
+    accounts.refresh()
+
+    accounts.authority.during = lambda: None
+    accounts.authority._families[0].is_revoked = True  # the first consent's
+    accounts.let_token_expire()
     assert accounts.refresh() is Outcome.FINISHED
     assert accounts.authority.refused == 0
 

@@ -7,19 +7,23 @@ What a refusal means is each platform's own matter, said once in its module.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
 from urllib.parse import quote, urlsplit
 
 import httpx
 
-from worker.errors import Reaction, TryLater
+from worker.errors import Reaction, Refused, TryLater
 from worker.http import Answer, Count, Params, call, count_nothing
-from worker.ports import Allowance
+from worker.ports import Allowance, FoundEvent
 
 MOST_PAGES = 500
 MOST_ITEMS = 10_000
+#: How both platforms write what went wrong: rateLimitExceeded, ErrorAccessDenied. What is none may be
+#: anything, also what it was told.
+_WORD = re.compile(r"[A-Za-z][A-Za-z_.]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,18 +104,22 @@ def rows_of(api: AccountApi, found: Mapping[str, object], name: str, operation: 
     return rows
 
 
+def alone(events: Iterable[FoundEvent]) -> tuple[str, ...]:
+    """List the events that belong to no series."""
+    return tuple(found.event.external_id for found in events if found.event.series_id is None)
+
+
 def segment(external_id: str) -> str:
-    """Write an id as one segment of a path; ValueError when it cannot be one."""
+    """Write an id as one segment of a path; Refused when it cannot be one."""
     if external_id in {"", ".", ".."}:
         msg = "an id that is no id"
-        raise ValueError(msg)
+        raise Refused(msg)
     return quote(external_id, safe="")
 
 
 def said(value: object) -> str:
     """Return a provider's own word for what went wrong, fit for a log; empty when it is none."""
-    is_word = isinstance(value, str) and 0 < len(value) <= 64 and value.isascii()
-    return value if isinstance(value, str) and is_word and value.isprintable() else ""
+    return value if isinstance(value, str) and _WORD.fullmatch(value) else ""
 
 
 def _object_in(answer: Answer) -> Mapping[str, object] | None:

@@ -35,7 +35,7 @@ from worker.ports_direct import (
     Reading,
     Window,
 )
-from worker.providers.account_api import MOST_PAGES, AccountApi, rows_of, said, segment
+from worker.providers.account_api import MOST_PAGES, AccountApi, alone, rows_of, said, segment
 from worker.providers.payloads.fields import (
     MAX_ID_CHARS,
     UnreadableEvent,
@@ -73,7 +73,9 @@ class GoogleCalendars:
     allowance: Allowance
     notify_url: str
     count: Count = count_nothing
-    may_keep_quiet: bool = False
+    #: What a windowed listing's token tells of events that leave the window is not documented. Source:
+    #: "Synchronize resources efficiently", which has no more than an example with timeMin.
+    may_keep_quiet: bool = True
 
     @property
     def _api(self) -> AccountApi:
@@ -126,11 +128,16 @@ class GoogleCalendars:
         """
         series: dict[str, None] = {}
         following: str | None = None
+        singles: set[str] = set()
         for page in self._event_pages(token, calendar, {"syncToken": cursor}, "list_changes"):
             reading, touched = self._read(calendar, page, email)
             series |= dict.fromkeys(touched)
             following = reading.cursor
-            yield Reading(reading.events, reading.unreadable, reading.removed)
+            lone = alone(reading.events)
+            singles.update(lone)
+            yield Reading(reading.events, reading.unreadable, reading.removed, lone)
+        for name in singles:
+            series.pop(name, None)  # it was one, and is none any more
         if len(series) > MOST_SERIES:
             msg = f"google: {len(series)} series changed at once"
             raise CursorGone(msg)
@@ -185,21 +192,27 @@ class GoogleCalendars:
     def _series(
         self, token: str, calendar: str, name: str, window: Window, email: str | None
     ) -> Iterator[Reading]:
-        """Read every occurrence of a series in the window; one that is gone is removed as a whole."""
-        path = f"/calendars/{segment(calendar)}/events/{segment(name)}/instances"
+        """
+        Read every occurrence of a series in the window.
+
+        One that is not to be found proves nothing: whoever is invited to one occurrence alone has no
+        series, and what was just made may not be found yet. Then everything is read. Source: "Handle
+        API errors", 404.
+        """
         params = {"timeMin": rfc3339(window.since), "timeMax": rfc3339(window.until)}
         found: list[FoundEvent] = []
         unreadable: list[Unreadable] = []
         try:
+            path = f"/calendars/{segment(calendar)}/events/{segment(name)}/instances"
             for page in self._pages(
                 path, token, {**params, "maxResults": str(PAGE_SIZE)}, "list_series"
             ):
                 reading, _ = self._read(calendar, page, email)
                 found += reading.events
                 unreadable += reading.unreadable
-        except AlreadyGone:
-            yield Reading(removed=(name,))
-            return
+        except (AlreadyGone, Refused) as odd:
+            msg = "google: a series that was told of is not there"
+            raise CursorGone(msg) from odd
         yield Reading(tuple(found), tuple(unreadable), replaced=() if unreadable else (name,))
 
     def _event_pages(

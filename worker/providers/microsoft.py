@@ -23,7 +23,7 @@ from worker.errors import AlreadyGone, ConsentLost, CursorGone, Reaction, Refuse
 from worker.http import Answer, Count, count_nothing
 from worker.ports import Allowance, FoundEvent, Unreadable
 from worker.ports_direct import OfferedCalendar, OpenChannel, Reading, Window
-from worker.providers.account_api import MOST_PAGES, AccountApi, rows_of, said, segment
+from worker.providers.account_api import MOST_PAGES, AccountApi, alone, rows_of, said, segment
 from worker.providers.payloads.fields import (
     MAX_ID_CHARS,
     UnreadableEvent,
@@ -38,6 +38,8 @@ log = structlog.get_logger(__name__)
 PAGE_SIZE = 100
 #: Of so many series or vanished events the truth is asked for one by one; with more, all is read anew.
 MOST_ASKED = 50
+#: A series is read so much further than the window: a page of a daily one.
+BEYOND = timedelta(days=60)
 _PREFER = 'IdType="ImmutableId", outlook.timezone="UTC"'
 _FIELDS = (
     "id,iCalUId,subject,start,end,isAllDay,isCancelled,organizer,isOrganizer,attendees,responseStatus,"
@@ -124,11 +126,12 @@ class MicrosoftCalendars:
         if len(series) + len(vanished) > MOST_ASKED:
             msg = f"microsoft: {len(series)} series and {len(vanished)} events changed at once"
             raise CursorGone(msg)
-        yield self._read(calendar, list(singles.values()), email)
+        read = self._read(calendar, list(singles.values()), email)
+        yield Reading(read.events, read.unreadable, replaced=alone(read.events))
         for name in series:
             yield from self._series(token, calendar, name, window, email)
         for name in vanished:
-            yield self._vanished(token, calendar, name, email)
+            yield from self._vanished(token, calendar, name, window, email)
         yield Reading(cursor=following)
 
     def open_channel(
@@ -202,22 +205,33 @@ class MicrosoftCalendars:
     def _series(
         self, token: str, calendar: str, name: str, window: Window, email: str | None
     ) -> Iterator[Reading]:
-        """Read every occurrence of a series in the window; one that is gone is removed as a whole."""
-        params = {**_span(window), "$select": _FIELDS, "$top": str(PAGE_SIZE)}
-        path = f"{_of(calendar)}/events/{segment(name)}/instances"
+        """
+        Read every occurrence of a series in the window, and some time beyond: one that was moved out of
+        it is no deleted one.
+
+        A series that is not to be found proves nothing, as the round has just shown it: then everything
+        is read.
+        """
+        beyond = Window(window.since, window.until + BEYOND)
+        params = {**_span(beyond), "$select": _FIELDS, "$top": str(PAGE_SIZE)}
         rows: list[object] = []
         try:
+            path = f"{_of(calendar)}/events/{segment(name)}/instances"
             for page in self._pages(path, token, params, "list_series"):
                 rows += rows_of(self._api, page, "value", "list_series")
-        except AlreadyGone:
-            yield Reading(removed=(name,))
-            return
+        except (AlreadyGone, Refused) as odd:
+            msg = "microsoft: a series that was told of is not there"
+            raise CursorGone(msg) from odd
         read = self._read(calendar, rows, email)
         yield Reading(read.events, read.unreadable, replaced=() if read.unreadable else (name,))
 
-    def _vanished(self, token: str, calendar: str, name: str, email: str | None) -> Reading:
+    def _vanished(
+        self, token: str, calendar: str, name: str, window: Window, email: str | None
+    ) -> Iterator[Reading]:
         """
         Find out what became of an event that left the round: it is deleted, or it is elsewhere now.
+
+        Of a series that is elsewhere, what is left in the window is read.
 
         Source: event: delta, `@removed` (also given for what moved out of the window).
         """
@@ -230,8 +244,16 @@ class MicrosoftCalendars:
                 params={"$select": _FIELDS},
             )
         except AlreadyGone:
-            return Reading(removed=(name,))
-        return self._read(calendar, [row], email)
+            yield Reading(removed=(name,))
+            return
+        except Refused as odd:
+            msg = "microsoft: an event that was told of cannot be asked for"
+            raise CursorGone(msg) from odd
+        if text_at(row, "type") == "seriesMaster":
+            yield from self._series(token, calendar, name, window, email)
+        else:
+            read = self._read(calendar, [row], email)
+            yield Reading(read.events, read.unreadable, replaced=alone(read.events))
 
     def _pages(
         self, path: str, token: str, params: Mapping[str, str], operation: str
@@ -282,7 +304,7 @@ def _sort(
     external_id = text_at(row, "id", max_chars=MAX_ID_CHARS)
     singles.pop(external_id, None)
     vanished.pop(external_id, None)
-    if mapping_at(row, "@removed"):
+    if mapping_at(row, "@removed") and external_id:
         vanished[external_id] = None
     elif text_at(row, "type") == "seriesMaster":
         series[external_id] = None
@@ -309,20 +331,22 @@ def _reaction(answer: Answer, body: Mapping[str, object], operation: str) -> Rea
     match answer.status:
         case 401:
             return ConsentLost(what)
-        case 410:
-            return CursorGone(what) if operation == "list_changes" else AlreadyGone(what)
+        case 410 if operation == "list_changes":
+            return CursorGone(what)
+        case 400 if operation == "list_changes" and is_theirs:
+            return CursorGone(what)  # the link is theirs, as it was given
         case _ if known in _CURSOR_CODES:
             return CursorGone(what)
         case 403 if known in _LOST_CODES:
             return ConsentLost(what)
-        case 404 if is_theirs:
+        case 404 | 410 if is_theirs:
             return AlreadyGone(what)
         case 409 if operation == "open_channel":
             return _AlreadySubscribed(what)
         case 429 | 503 | 504:
             wait = answer.retry_after or _THROTTLED_WAIT
             return TryLater(what, after=wait, counts=answer.status != 429, is_definite=True)
-        case status if 400 <= status < 500 and status not in {404, 408, 409, 425} and is_theirs:
+        case status if 400 <= status < 500 and status not in {404, 408, 409, 410, 425} and is_theirs:
             return Refused(what)
         case _:
             return TryLater(what, after=answer.retry_after)

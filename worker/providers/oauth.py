@@ -8,6 +8,7 @@ OAuth 2.0 authorization code flow; RFC 6749, RFC 7636 (PKCE).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,6 +31,8 @@ CLIENT_ERRORS = frozenset({"invalid_client", "unauthorized_client", "deleted_cli
 _CONSENT_ERRORS = frozenset(
     {"invalid_grant", "interaction_required", "consent_required", "login_required", "access_denied"}
 )
+#: How both platforms write errors; what is none is repeated nowhere. Source: RFC 6749, 5.2.
+_ERROR_CODE = re.compile(r"[a-z_]{1,64}")
 _SLOW_DOWN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -68,7 +71,7 @@ class GoogleAuthority:
     def revoke(self, app: OAuthApp, refresh_token: str) -> None:
         """Give the consent back; 400 says that it is gone already."""
         del app
-        wire.call(
+        answer = wire.call(
             self.http,
             "POST",
             f"{self.oauth_url}/revoke",
@@ -77,6 +80,9 @@ class GoogleAuthority:
             form={"token": refresh_token},
             count=self.count,
         )
+        if answer.status not in {httpx.codes.OK, httpx.codes.BAD_REQUEST}:
+            msg = f"google revoke: {answer.status}"
+            raise TryLater(msg, after=answer.retry_after)
 
     def _post(self, url: str, form: Mapping[str, str], operation: str) -> Mapping[str, object]:
         return _ask_for_tokens(self.http, url, form, f"google.{operation}", self.count)
@@ -183,7 +189,7 @@ def _reaction(answer: Answer, body: Mapping[str, object], operation: str) -> Rea
     taken for a lost consent: a proxy's page must not disconnect anybody.
     """
     error = body.get("error")
-    said = error if isinstance(error, str) and len(error) <= 64 and error.isascii() else ""
+    said = error if isinstance(error, str) and _ERROR_CODE.fullmatch(error) else ""
     what = f"{operation}: {answer.status} {said}".strip()
     if said in CLIENT_ERRORS:
         return AuthorizationLost(what)

@@ -99,6 +99,8 @@ def read_directly(rt: Runtime, claimed: due.Claim, calendar_id: UUID) -> None:
         _read_with_fresh_tokens(run)
     except ConsentLost:
         _leave(rt, claimed, calendar)
+    except CursorGone as gone:
+        raise TryLater(str(gone)) from gone  # forgotten while all was being read
     except AlreadyGone:
         _note_gone(run)
     else:
@@ -181,7 +183,7 @@ def _read(run: _Run) -> None:
     with run.rt.db.begin() as tx:
         looked = _looked(run, first_fetch)
         run.listing.changes += remove_missing(
-            tx, run.id, looked, vault=run.rt.vault, since=run.rt.now()
+            tx, run.id, looked, vault=run.rt.vault, since=run.rt.now(), until=run.window.until
         )
         still_mine(tx, Calendar, run.claimed)
 
@@ -232,7 +234,13 @@ def _apply(run: _Run, readings: Iterator[Reading]) -> None:
             stored = store_page(tx, Page(events, reading.unreadable), looked, vault=rt.vault)
             gone = remove_named(tx, run.id, reading.removed, looked, vault=rt.vault)
             gone += remove_rest_of_series(
-                tx, run.id, reading.replaced, looked, vault=rt.vault, since=rt.now()
+                tx,
+                run.id,
+                reading.replaced,
+                looked,
+                vault=rt.vault,
+                since=rt.now(),
+                until=run.window.until,
             )
             # Last, because it locks the calendar, and a receiver does not wait long for that lock.
             still_mine(tx, Calendar, run.claimed)

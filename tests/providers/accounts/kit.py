@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx
+from starlette.applications import Starlette
 
 from models.domain.scopes import scopes_to_ask
 from models.domain.times import rfc3339
@@ -44,6 +45,10 @@ class Platform:
     allowance: FakeAllowance
     app: OAuthApp
     tokens: dict[str, str] = field(default_factory=dict)
+    _usual: Mapping[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._usual = {what: self.control("GET", what) for what in ("/switches", "/limits")}
 
     def control(self, method: str, path: str, body: object = None) -> Any:
         answer = self.http.request(method, f"{self.url}/_emulator{path}", json=body)
@@ -51,14 +56,22 @@ class Platform:
         return answer.json() if answer.content else None
 
     def reset(self) -> None:
-        """Begin anew, with Anna, our client, and people who always agree."""
+        """Begin anew: the machine's clock, usual manners, Anna, our client, and people who always agree."""
+        self.control("POST", "/clock", {"mode": "real"})
         self.control("POST", "/reset", {"seed": 1})
-        self.control("DELETE", "/faults")
+        for what in ("/faults", "/oauth/faults", "/oauth/manners"):
+            self.control("DELETE", what)
+        for what, usual in self._usual.items():
+            self.control("PATCH", what, usual)
         client = {"client_id": self.app.client_id, "client_secret": self.app.client_secret}
         self.control("POST", "/oauth/clients", {**client, "redirect_uris": [REDIRECT]})
         self.control("POST", "/accounts", {"email": ANNA})
         self.control("PUT", "/oauth/manners", {"auto_consent": True})
         self.tokens.clear()
+
+    def freeze(self, at: datetime) -> None:
+        """Let the platform's clock stand still."""
+        self.control("POST", "/clock", {"now": rfc3339(at)})
 
     def agree(self, via: str = "direct", state: str = "state-1") -> str:
         """Send Anna's browser to the consent page; the code that it brings back is returned."""
@@ -128,10 +141,15 @@ def cursor_of(readings: list[Reading]) -> str:
     return cursor
 
 
+def _nobody_listens(app: Starlette) -> Starlette:
+    return app
+
+
 @contextmanager
-def running_google() -> Iterator[Platform]:
+def running_google(listening: Callable[[Starlette], Starlette] = _nobody_listens) -> Iterator[Platform]:
+    """Serve Google; whoever is *listening* hears everything that is said to it, and what it says."""
     allowance = FakeAllowance()
-    with running(lambda url: create_google(base_url=url)) as url, build_client() as http:
+    with running(lambda url: listening(create_google(base_url=url))) as url, build_client() as http:
         authority = GoogleAuthority(accounts_url=url, oauth_url=url, api_url=url, http=http)
         calendars = GoogleCalendars(
             api_url=url, http=http, allowance=allowance, notify_url="http://127.0.0.1:9/push"
@@ -141,9 +159,12 @@ def running_google() -> Iterator[Platform]:
 
 
 @contextmanager
-def running_microsoft() -> Iterator[Platform]:
+def running_microsoft(
+    listening: Callable[[Starlette], Starlette] = _nobody_listens,
+) -> Iterator[Platform]:
+    """Serve Microsoft, likewise."""
     allowance = FakeAllowance()
-    with running(lambda url: create_microsoft(base_url=url)) as url, build_client() as http:
+    with running(lambda url: listening(create_microsoft(base_url=url))) as url, build_client() as http:
         authority = MicrosoftAuthority(login_url=url, graph_url=url, http=http)
         calendars = MicrosoftCalendars(
             graph_url=url, http=http, allowance=allowance, notify_url="http://127.0.0.1:9/push"

@@ -24,6 +24,7 @@ from worker.errors import (
     ConsentLost,
     CursorGone,
     Reaction,
+    Refused,
     TryLater,
 )
 from worker.ports_direct import OAuthApp
@@ -72,6 +73,19 @@ def test_a_consent_that_was_taken_back_is_lost(google: Platform) -> None:
 
     with pytest.raises(ConsentLost):
         google.authority.refresh(google.app, given.refresh_token)
+
+
+@pytest.mark.parametrize("said", ["1//0a-refresh-token", "Invalid grant", "x" * 65, "", 17, None])
+def test_what_is_no_code_of_an_error_is_repeated_nowhere(google: Platform, said: object) -> None:
+    """A gateway in between may say anything, also what it was told."""
+    body = {"error": said, "error_description": "1//0a-refresh-token"}
+    fault = {"operation": "oauth.token", "status": 400, "times": 1, "body": body}
+    google.control("POST", "/oauth/faults", fault)
+
+    with pytest.raises(TryLater) as later:
+        google.authority.refresh(google.app, "1//0a-refresh-token")
+
+    assert str(later.value) == "google.refresh: 400"
 
 
 def test_a_wrong_client_secret_is_the_operators_matter(google: Platform) -> None:
@@ -158,6 +172,17 @@ def test_a_token_that_google_forgot_says_so(google: Platform) -> None:
         google.read_changes(cursor)
 
 
+@pytest.mark.parametrize("series", ["..", "made-up"])
+def test_a_series_that_cannot_be_asked_for_has_everything_read(google: Platform, series: str) -> None:
+    cursor = cursor_of(google.read_all())
+    row = {"id": "x", "status": "cancelled", "recurringEventId": series}
+    page = {"items": [row], "nextSyncToken": cursor}
+    google.control("POST", "/faults", {"status": 200, "body": page, "path": "syncToken"})
+
+    with pytest.raises(CursorGone):
+        google.read_changes(cursor)
+
+
 @pytest.mark.parametrize(
     ("fault", "reaction", "counts"),
     [
@@ -170,7 +195,11 @@ def test_a_token_that_google_forgot_says_so(google: Platform) -> None:
         ({"status": 403, "reason": "insufficientPermissions"}, ConsentLost, True),
         ({"status": 403, "reason": "accessNotConfigured"}, AuthorizationLost, True),
         ({"status": 404, "reason": "notFound"}, AlreadyGone, True),
+        ({"status": 410, "reason": "deleted"}, AlreadyGone, True),
+        ({"status": 410, "reason": "fullSyncRequired"}, CursorGone, True),
         ({"kind": "html"}, TryLater, True),
+        ({"kind": "html", "status": 404}, TryLater, True),
+        ({"kind": "html", "status": 410}, TryLater, True),
         ({"kind": "truncate"}, TryLater, True),
     ],
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else "",
@@ -188,6 +217,18 @@ def test_what_google_refuses_has_one_reaction(
     if isinstance(raised.value, TryLater):
         assert raised.value.counts is counts
     assert type(raised.value) is reaction
+
+
+@pytest.mark.parametrize("reason", ["ya29.a-token-1", "two words", "x" * 65, "", 17, None])
+def test_what_is_no_word_of_googles_is_repeated_nowhere(google: Platform, reason: object) -> None:
+    primary = google.primary
+    body = {"error": {"errors": [{"reason": reason}], "message": "ya29.a-token-1"}}
+    google.control("POST", "/faults", {"status": 400, "path": "/events", "body": body})
+
+    with pytest.raises(Refused) as refused:
+        list(google.calendars.read_all(google.token(), primary, window(), email=ANNA))
+
+    assert str(refused.value) == "google list_events: 400"
 
 
 def test_a_channel_is_opened_and_stopped(google: Platform) -> None:

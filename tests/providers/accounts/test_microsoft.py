@@ -175,6 +175,37 @@ def test_a_cursor_of_another_host_is_asked_for_nowhere(microsoft: Platform) -> N
         microsoft.read_changes("https://evil.test/v1.0/me/calendarView/delta?$deltatoken=x")
 
 
+def test_a_removed_row_without_an_id_is_told_and_stops_nothing(microsoft: Platform) -> None:
+    cursor = cursor_of(microsoft.read_all())
+    page = {"value": [{"@removed": {"reason": "deleted"}}], "@odata.deltaLink": cursor}
+    microsoft.control("POST", "/faults", {"status": 200, "body": page, "path": "delta"})
+
+    readings = microsoft.read_changes(cursor)
+
+    assert [row.reason for reading in readings for row in reading.unreadable] == ["id is missing"]
+    assert cursor_of(readings) == cursor
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"id": "x", "type": "occurrence", "seriesMasterId": ".."},
+        {"id": "..", "@removed": {"reason": "deleted"}},
+        {"id": "made-up", "@removed": {"reason": "deleted"}},
+    ],
+    ids=["a series", "an event", "what Graph itself refuses"],
+)
+def test_what_cannot_be_asked_for_has_everything_read(
+    microsoft: Platform, row: dict[str, object]
+) -> None:
+    cursor = cursor_of(microsoft.read_all())
+    page = {"value": [row], "@odata.deltaLink": cursor}
+    microsoft.control("POST", "/faults", {"status": 200, "body": page, "path": "delta"})
+
+    with pytest.raises(CursorGone):
+        microsoft.read_changes(cursor)
+
+
 @pytest.mark.parametrize(
     ("fault", "reaction", "counts"),
     [
@@ -185,7 +216,11 @@ def test_a_cursor_of_another_host_is_asked_for_nowhere(microsoft: Platform) -> N
         ({"status": 403, "code": "ErrorAccessDenied"}, ConsentLost, True),
         ({"status": 404, "code": "ErrorItemNotFound"}, AlreadyGone, True),
         ({"status": 400, "code": "ErrorInvalidRequest"}, Refused, True),
+        ({"status": 410, "code": "ErrorItemNotFound"}, AlreadyGone, True),
+        ({"status": 410, "code": "SyncStateNotFound"}, CursorGone, True),
         ({"kind": "html"}, TryLater, True),
+        ({"kind": "html", "status": 404}, TryLater, True),
+        ({"kind": "html", "status": 410}, TryLater, True),
         ({"kind": "truncate"}, TryLater, True),
     ],
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else "",
@@ -213,3 +248,16 @@ def test_a_subscription_needs_a_receiver_that_answers(microsoft: Platform) -> No
             secret="s" * 109,
             until=utc_now() + timedelta(days=6),
         )
+
+
+@pytest.mark.parametrize("code", ["EwB4-a-token-1", "two words", "x" * 65, "", 17, None])
+def test_what_is_no_word_of_graphs_is_repeated_nowhere(microsoft: Platform, code: object) -> None:
+    """A gateway in between may say anything, also what it was told."""
+    primary = microsoft.primary
+    body = {"error": {"code": code, "message": "EwB4-a-token-1"}}
+    microsoft.control("POST", "/faults", {"status": 400, "path": "/calendarView", "body": body})
+
+    with pytest.raises(Refused) as refused:
+        list(microsoft.calendars.read_all(microsoft.token(), primary, window(), email=ANNA))
+
+    assert str(refused.value) == "microsoft begin_changes: 400"

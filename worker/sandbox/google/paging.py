@@ -121,9 +121,9 @@ def _cut(world: World, frozen: Frozen, listing_id: str, offset: int, size: int) 
     entries: Sequence[object] = frozen.entries[offset : offset + size]
     after = offset + len(entries)
     if after < len(frozen.entries):
-        return Page(
-            tuple(entries), {"nextPageToken": _packed({"listing": listing_id, "offset": after})}
-        ), False
+        # A page may have been empty: what leads on is another token all the same.
+        position = {"listing": listing_id, "offset": after, "page": world.next_count()}
+        return Page(tuple(entries), {"nextPageToken": _packed(position)}), False
     facts = {"nextSyncToken": frozen.sync_token} if frozen.sync_token else {}
     return Page(tuple(entries), facts), True
 
