@@ -13,6 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help run demo test lint bench simulate crashes faults storm tokens mutants fuzz lock clean
 PROVIDER ?= recall
 SEEDS ?= 2000
+WORLDS ?= recall
 MINUTES ?= 20
 SECONDS ?= 60
 EXECUTIONS ?= 1000000
@@ -57,8 +58,8 @@ lint: $(TOOL_STAMP)  ## ruff, mypy strict, import contracts
 bench: $(TOOL_STAMP)  ## measurements, side by side in one run
 	@$(BIN)/python -m tests.bench
 
-simulate: $(TOOL_STAMP)  ## SEEDS=2000 simulated installations, every fault at every step
-	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --processes 2
+simulate: $(TOOL_STAMP)  ## SEEDS=2000 simulated installations, WORLDS=recall|accounts, every fault at every step
+	@$(BIN)/python -m tests.simulation --worlds $(WORLDS) --seeds $(SEEDS) --processes 2
 
 crashes: $(TOOL_STAMP)  ## kill a process at every commit and every external call, once each
 	@$(BIN)/python -W ignore -m tests.faults.crash_points

@@ -43,8 +43,9 @@ def played(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_some_seeds_violate_nothing() -> None:
-    done = played("--seeds", FEW, "--shrink", "0")
+@pytest.mark.parametrize("worlds", ["recall", "accounts"])
+def test_some_seeds_violate_nothing(worlds: str) -> None:
+    done = played("--worlds", worlds, "--seeds", FEW, "--shrink", "0")
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{FEW} seeds" in done.stdout
@@ -57,8 +58,10 @@ def test_what_once_found_a_bug_violates_nothing(seed: int) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_seed_tells_the_same_story_twice() -> None:
-    first, second = played("--replay", "4", "--trace"), played("--replay", "4", "--trace")
+@pytest.mark.parametrize("worlds", ["recall", "accounts"])
+def test_a_seed_tells_the_same_story_twice(worlds: str) -> None:
+    told = ("--worlds", worlds, "--replay", "4", "--trace")
+    first, second = played(*told), played(*told)
 
     assert first.returncode == second.returncode == 0, first.stdout[-2000:] + first.stderr
     assert first.stdout == second.stdout
