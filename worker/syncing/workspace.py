@@ -60,6 +60,12 @@ MOST_REPEATED_WIDELY = 500
 SPACING = timedelta(seconds=1)
 PAUSE = timedelta(milliseconds=60)
 LONGEST_GATHERING = timedelta(seconds=3)
+#: What changes while a listing goes on is read again by the next one. So one waits for the end of a burst,
+#: and one that a burst overtakes near its beginning starts over: full pages, read once.
+BURST, BURST_COMES_IN = 300, timedelta(milliseconds=500)
+PAUSE_AFTER_BURST = timedelta(seconds=1)
+LONGEST_IN_A_BURST = timedelta(seconds=12)
+FEW_PAGES = 5
 CLOCK_WEAR_S = 0.01
 #: In an outage the listing is tried this often; what happens meanwhile waits for it, not for its own row.
 PROBE = timedelta(minutes=1)
@@ -126,7 +132,7 @@ def _ask_for_due_calendars(tx: Tx) -> list[UUID]:
 
 def _list_workspace(rt: Runtime, source: CalendarSource, claimed: due.Claim) -> None:
     listing = Listing(run_id=new_id())
-    _gather(rt)
+    is_burst = _gather(rt)
     is_unasked = _take_asks(rt, claimed, listing) == 0
     with rt.db.begin() as tx:
         still_mine(tx, Source, claimed)
@@ -138,9 +144,14 @@ def _list_workspace(rt: Runtime, source: CalendarSource, claimed: due.Claim) -> 
         tx.execute(insert(RUNS).values(id=listing.run_id, source=RECALL, scope="workspace"))
         cursor: datetime = row["cursor_at"] or db_now - timedelta(hours=1)
         since = _before(tx, cursor, is_wide=is_unasked)
-    _list_pages(rt, source, claimed, listing, since=since)
+    may_start_over = not is_burst and _waits_since(listing, db_now) < LONGEST_IN_A_BURST
+    _list_pages(rt, source, claimed, listing, since=since, may_start_over=may_start_over)
     _finish_workspace(rt, claimed, listing, cursor=cursor, begun_at=db_now)
     settle(rt)
+
+
+def _waits_since(listing: Listing, db_now: datetime) -> timedelta:
+    return db_now - min(listing.notified.values(), default=db_now)
 
 
 def _is_stale(listed_at: datetime | None, db_now: datetime, rt: Runtime) -> bool:
@@ -162,23 +173,54 @@ def _before(tx: Tx, cursor: datetime, *, is_wide: bool) -> datetime:
     return max(cursor - overlap, costly) if costly is not None else cursor - overlap
 
 
-def _gather(rt: Runtime) -> None:
-    """Wait until a listing is worth it: some time after the last one, in a pause of notifications."""
+def _gather(rt: Runtime) -> bool:
+    """
+    Wait until a listing is worth it: some time after the last one, in a pause of notifications.
+
+    Whether they came in a burst is returned.
+    """
+    _await_pause(rt, PAUSE, LONGEST_GATHERING)
+    is_burst = _is_burst(rt)
+    if is_burst:
+        _await_pause(rt, PAUSE_AFTER_BURST, LONGEST_IN_A_BURST)
+    return is_burst
+
+
+def _await_pause(rt: Runtime, pause: timedelta, longest: timedelta) -> None:
     newest = select(func.max(DELIVERIES.c.received_at)).where(DELIVERIES.c.source == RECALL)
     listed = select(SOURCES.c.listed_at).where(SOURCES.c.name == RECALL)
     waited = timedelta(0)
-    while waited < LONGEST_GATHERING:
+    while waited < longest:
         with rt.db.begin() as tx:
             db_now, listed_at, received_at = tx.execute(
                 select(func.clock_timestamp(), listed.scalar_subquery(), newest.scalar_subquery())
             ).one()
         waits = [SPACING - (db_now - listed_at)] if listed_at else []
-        waits += [PAUSE - (db_now - received_at)] if received_at else []
-        wait = min(max([timedelta(0), *waits]), LONGEST_GATHERING - waited)
+        waits += [pause - (db_now - received_at)] if received_at else []
+        wait = min(max([timedelta(0), *waits]), longest - waited)
         if wait <= timedelta(0):
             return
         rt.sleep(wait.total_seconds())
         waited += wait
+
+
+def _is_burst(rt: Runtime) -> bool:
+    """Say whether so many notifications have just come at once that more must be expected."""
+    newest = (
+        select(DELIVERIES.c.received_at)
+        .where(DELIVERIES.c.source == RECALL)
+        .order_by(DELIVERIES.c.received_at.desc())
+        .limit(1)
+    )
+    # Compared with the newest, not with now: a loaded receiver commits in bursts of its own.
+    bounds = select(
+        func.clock_timestamp(), newest.scalar_subquery(), newest.offset(BURST - 1).scalar_subquery()
+    )
+    with rt.db.begin() as tx:
+        db_now, last_at, first_at = tx.execute(bounds).one()
+    if first_at is None:
+        return False
+    return bool(last_at - first_at < BURST_COMES_IN and db_now - last_at < PAUSE_AFTER_BURST)
 
 
 def _take_asks(rt: Runtime, claimed: due.Claim, listing: Listing) -> int:
@@ -199,7 +241,13 @@ def _take_asks(rt: Runtime, claimed: due.Claim, listing: Listing) -> int:
 
 
 def _list_pages(
-    rt: Runtime, source: CalendarSource, claimed: due.Claim, listing: Listing, *, since: datetime
+    rt: Runtime,
+    source: CalendarSource,
+    claimed: due.Claim,
+    listing: Listing,
+    *,
+    since: datetime,
+    may_start_over: bool,
 ) -> None:
     notified_at = min(listing.notified.values(), default=None)
     pages = source.changes(since)
@@ -211,6 +259,9 @@ def _list_pages(
         page = next(pages, None)
         if page is None:
             return
+        if may_start_over and 0 < listing.pages <= FEW_PAGES and _is_burst(rt):
+            msg = "a burst of notifications has begun"
+            raise TryLater(msg, after=PAUSE_AFTER_BURST, counts=False)
         looked = Looked(RECALL, fetch, listing.run_id, rt.now(), notified_at)
         with rt.db.begin() as tx:
             answered_at: datetime = tx.execute(select(func.clock_timestamp())).scalar_one()
