@@ -104,6 +104,7 @@ class FakeAccountCalendars:
             msg = "the cursor is too old"
             raise CursorGone(msg)
         touched = dict.fromkeys(self._log.get(calendar, [])[int(since) :])
+        following = self._cursor(calendar)  # what changes while this is read comes with the next look
         present, odd = self._events.get(calendar, {}), self._unreadable.get(calendar, {})
         yield from self._pages(calendar, [present[name] for name in touched if name in present])
         for series_id in dict.fromkeys(self._series[name] for name in touched if name in self._series):
@@ -111,7 +112,7 @@ class FakeAccountCalendars:
         yield Reading(
             unreadable=tuple(odd[name] for name in touched if name in odd),
             removed=tuple(name for name in touched if name not in present and name not in odd),
-            cursor=self._cursor(calendar),
+            cursor=following,
         )
 
     def open_channel(

@@ -118,6 +118,8 @@ class AccountInvariants(Invariants):
             self.sim.violated(f"I14 a superseded refresh token of {holder.email} was sent again")
         if not authority.is_alive(token) and turn is not None:
             self.sim.note(f"{token} is refused")
+            if _has_lost_its_lease(turn):
+                return  # it slept meanwhile, and cannot know
             dead = (holder.platform, token)
             turn.notes.setdefault("refused", []).append(dead)
             self._refused[dead] += 1
