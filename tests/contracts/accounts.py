@@ -173,6 +173,24 @@ class AccountCalendarsContract:
         assert titles == {changed: "Changed indeed", new: "New"}
         assert events_of(changes(world, cursor_of(readings))) == []
 
+    def test_what_changes_while_changes_are_read_is_told_by_the_next_cursor_at_the_latest(
+        self, world: AccountsWorld
+    ) -> None:
+        world.small_pages()
+        cursor = cursor_of(read(world))
+        for number in range(5):
+            world.put(f"Meeting {number}", NOON + number * HOUR)
+        reading = world.calendars.read_changes(
+            world.token(), world.own(), cursor, WINDOW, email="anna@example.com"
+        )
+        first = next(reading)
+        late = world.put("Late", NOON + 6 * HOUR)
+        readings = [first, *reading]
+
+        told = {*ids_of(readings), *ids_of(changes(world, cursor_of(readings)))}
+
+        assert late in told
+
     def test_a_cursor_may_be_used_again(self, world: AccountsWorld) -> None:
         cursor = cursor_of(read(world))
         event = world.put("New", NOON)
