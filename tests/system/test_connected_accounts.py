@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
 
-from tests.conftest import empty_tables
 from tests.providers.accounts.kit import ANNA
 from tests.system.accounts import (
     Person,
     Platforms,
     connect_and_rest,
-    running_platforms,
-    running_with,
     soon,
 )
 from tests.system.rig import Rig, until
 
 pytestmark = [pytest.mark.xdist_group("system"), pytest.mark.timeout(180)]
-
-
-@pytest.fixture(scope="module")
-def platforms() -> Iterator[Platforms]:
-    with running_platforms() as platforms:
-        yield platforms
-
-
-@pytest.fixture(scope="module")
-def rig(
-    tmp_path_factory: pytest.TempPathFactory, database_url: str, engine: Engine, platforms: Platforms
-) -> Iterator[Rig]:
-    empty_tables(engine)
-    with running_with(platforms, tmp_path_factory.mktemp("accounts"), database_url) as rig:
-        yield rig
 
 
 def bots(rig: Rig, link: str) -> list[dict[str, Any]]:

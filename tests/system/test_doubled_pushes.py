@@ -18,7 +18,6 @@ from tests.system.accounts import (
     connect_and_rest,
     push_badly,
     pushes_of,
-    running_platforms,
     running_with,
     soon,
     until_seated,
@@ -29,12 +28,6 @@ from tests.system.rig import Rig, answer, until
 SEED = int(os.environ.get("PUNCTUAL_TEST_SEED", "20261122"))
 SHUFFLE_MS = 600
 pytestmark = [pytest.mark.xdist_group("system"), pytest.mark.timeout(240)]
-
-
-@pytest.fixture(scope="module")
-def platforms() -> Iterator[Platforms]:
-    with running_platforms() as platforms:
-        yield platforms
 
 
 @pytest.fixture(scope="module")

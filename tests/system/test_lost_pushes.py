@@ -17,7 +17,6 @@ from tests.system.accounts import (
     connect_and_rest,
     push_badly,
     pushes_of,
-    running_platforms,
     running_with,
     soon,
     until_seated,
@@ -32,12 +31,6 @@ NEAR_S, ALL_S = 2, 3600
 WORK_S = 8.0
 AFTER_S = polling.EVERY.total_seconds() + WORK_S
 pytestmark = [pytest.mark.xdist_group("system"), pytest.mark.timeout(240)]
-
-
-@pytest.fixture(scope="module")
-def platforms() -> Iterator[Platforms]:
-    with running_platforms() as platforms:
-        yield platforms
 
 
 @pytest.fixture(scope="module")

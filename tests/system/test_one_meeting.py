@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import permutations
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
 
-from tests.conftest import empty_tables
 from tests.system.accounts import (
     Person,
     Platforms,
     connect_and_rest,
     hour_from,
-    running_platforms,
-    running_with,
     soon,
 )
 from tests.system.oracle import HOUR, doubled_ever
@@ -103,21 +99,6 @@ class Meeting:
         name_by_id = {self.row(one)["id"]: one for one in self.events}
         found = trail["slot"]["shared_with"]
         return {name_by_id.get(one["event_id"], "gone"): one["same"] for one in found}
-
-
-@pytest.fixture(scope="module")
-def platforms() -> Iterator[Platforms]:
-    with running_platforms() as platforms:
-        yield platforms
-
-
-@pytest.fixture(scope="module")
-def rig(
-    tmp_path_factory: pytest.TempPathFactory, database_url: str, engine: Engine, platforms: Platforms
-) -> Iterator[Rig]:
-    empty_tables(engine)
-    with running_with(platforms, tmp_path_factory.mktemp("one"), database_url) as rig:
-        yield rig
 
 
 @pytest.fixture(scope="module")

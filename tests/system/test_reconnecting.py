@@ -15,7 +15,6 @@ from tests.system.accounts import (
     Platforms,
     connect,
     connect_and_rest,
-    running_platforms,
     running_with,
     soon,
     until_seated,
@@ -24,12 +23,6 @@ from tests.system.oracle import HOUR, bots_as_seats, doubled_ever
 from tests.system.rig import Rig, answer, until
 
 pytestmark = [pytest.mark.xdist_group("system"), pytest.mark.timeout(240)]
-
-
-@pytest.fixture(scope="module")
-def platforms() -> Iterator[Platforms]:
-    with running_platforms() as platforms:
-        yield platforms
 
 
 @pytest.fixture(scope="module")

@@ -120,25 +120,25 @@ class EmulatedAccounts:
         self.network.spoiled.add(event)
 
     def small_pages(self) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # each platform has a way of its own
 
     def forget_cursors(self) -> None:
         self.diary.forget_cursors()
 
     def unknown_cursor(self) -> str:
-        raise NotImplementedError
+        raise NotImplementedError  # each platform has a way of its own
 
     def lose_consent(self) -> None:
         self.platform.control("POST", "/oauth/revoke", {"account": ANNA, "access_too": True})
 
     def be_busy(self) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # each platform has a way of its own
 
     def be_away(self) -> None:
         self.platform.control("POST", "/faults", {"kind": "html", "status": 502})
 
     def secrets(self) -> list[str]:
-        raise NotImplementedError
+        raise NotImplementedError  # each platform has a way of its own
 
 
 class GoogleWorld(EmulatedAccounts):
