@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NewType
 
-from sqlalchemy import Connection, Engine, create_engine
+import psycopg
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
 #: An open transaction. Commit by leaving the `with engine.begin()` block, never otherwise.
@@ -15,6 +16,9 @@ SyncUrl = NewType("SyncUrl", str)
 #: Bounds every statement so that a hanging database becomes an error, not a hanging process.
 STATEMENT_TIMEOUT_MS = 15_000
 CONNECT_TIMEOUT_S = 3
+#: The statements a session keeps prepared: all that we have. With fewer (psycopg: 100) they push each other
+#: out before any has come often enough to be prepared, and each is parsed and planned anew.
+MOST_PREPARED = 500
 #: A server that has vanished is noticed in 15 s also by who only waits for its answer; the kernel's own
 #: default is two hours.
 KEEPALIVES = {"keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 2}
@@ -41,7 +45,7 @@ def make_engine(
         f"-c timezone=UTC -c statement_timeout={statement_timeout_ms}"
         " -c lock_timeout=10000 -c idle_in_transaction_session_timeout=60000"
     )
-    return create_engine(
+    engine = create_engine(
         driver_url(url),
         pool_size=pool_size,
         max_overflow=overflow,
@@ -57,3 +61,9 @@ def make_engine(
             **KEEPALIVES,
         },
     )
+    event.listen(engine, "connect", _keep_prepared)
+    return engine
+
+
+def _keep_prepared(session: psycopg.Connection[object], _: object) -> None:
+    session.prepared_max = MOST_PREPARED

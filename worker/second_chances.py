@@ -53,16 +53,21 @@ def give_second_chances(db: Engine, *, now: datetime, chance: Callable[[], float
     """
     near = {"near": now + NEAR, "now": now}
     with db.begin() as tx:
-        for row in FAILING:
+        parked = due.kinds_parked(tx, CRASHING)
+        for row in (row for row in FAILING if row in parked):
             ids = list(tx.execute(_failed(table_of(row)), near if row is Slot else {}).scalars())
             if due.ask(tx, row, ids, now=True):
                 _spread(tx, row, ids, chance)
                 log.warning("rows_revived", kind=row.__name__, rows=len(ids))
+    if not parked:
+        return
     with db.begin() as tx:
-        for row in CRASHING:
+        for row in parked:
             given = near if row is Slot else {}
             if again := due.retry_crashed(tx, row, _is_ripe(table_of(row)), given, limit=MOST_CRASHED):
                 log.warning("crashed_rows_revived", kind=row.__name__, rows=len(again))
+    if Slot not in parked:
+        return
     with db.begin() as tx:
         is_old_refusal = SLOTS.c.parked_at < func.now() - AFTER_FAILURES
         if refused := retry_refused(tx, is_old_refusal, now=now, most=MOST_REFUSED):

@@ -179,7 +179,7 @@ class Upkeep:
 
     def _park_crashed(self) -> None:
         with self.rt.db.begin() as tx:
-            for row in second_chances.CRASHING:
+            for row in due.kinds_crashed(tx, second_chances.CRASHING):
                 for row_id in due.park_crashed(tx, row):
                     log.error("row_parked", kind=row.__name__, row_id=str(row_id), error="crashes")
 

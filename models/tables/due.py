@@ -10,13 +10,14 @@ the lease changes nothing, and makes sure somebody looks again. Only the databas
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    CompoundSelect,
     Interval,
     Table,
     Update,
@@ -25,9 +26,11 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
+    literal,
     literal_column,
     or_,
     select,
+    union_all,
     update,
 )
 from sqlalchemy.sql import ColumnElement
@@ -184,6 +187,16 @@ def retry_crashed(
     return tx.execute(_retrying(table_of(row), is_ripe), {"most": limit, **given}).scalars().all()
 
 
+def kinds_parked(tx: Tx, rows: tuple[type[Due], ...]) -> list[type[Due]]:
+    """List those kinds of rows of which any is parked; mostly none is, and one statement says so."""
+    return _found_among(tx, rows, _kinds_parked(rows))
+
+
+def kinds_crashed(tx: Tx, rows: tuple[type[Due], ...]) -> list[type[Due]]:
+    """List those kinds of rows of which `park_crashed` would park any."""
+    return _found_among(tx, rows, _kinds_crashed(rows))
+
+
 def list_due(
     tx: Tx, row: type[Due], *, limit: int, first: Sequence[ColumnElement[Any]] = ()
 ) -> list[Any]:
@@ -299,7 +312,7 @@ def _parking_crashed(table: Table) -> UpdateBase:
     last = func.coalesce(table.c.last_error, literal_column("'none'"))
     return (
         update(table)
-        .where(is_due(table), table.c.crashes >= MOST_CRASHES)
+        .where(*_has_crashed(table))
         .values(
             parked_at=func.now(),
             lease_until=None,
@@ -324,6 +337,37 @@ def _retrying(table: Table, is_ripe: ColumnElement[bool]) -> UpdateBase:
         .values(parked_at=None, crashes=MOST_CRASHES - 1, due_at=func.clock_timestamp())
         .returning(key_of(table))
     )
+
+
+def _has_crashed(table: Table) -> tuple[ColumnElement[bool], ...]:
+    return is_due(table), table.c.crashes >= MOST_CRASHES
+
+
+@functools.cache
+def _kinds_crashed(rows: tuple[type[Due], ...]) -> CompoundSelect[Any]:
+    return _kinds(rows, lambda table: and_(*_has_crashed(table)))
+
+
+@functools.cache
+def _kinds_parked(rows: tuple[type[Due], ...]) -> CompoundSelect[Any]:
+    return _kinds(rows, lambda table: table.c.parked_at.is_not(None))
+
+
+def _kinds(
+    rows: tuple[type[Due], ...], is_meant: Callable[[Table], ColumnElement[bool]]
+) -> CompoundSelect[Any]:
+    tables = [table_of(row) for row in rows]
+    return union_all(
+        *(
+            select(literal(table.name)).where(select(key_of(table)).where(is_meant(table)).exists())
+            for table in tables
+        )
+    )
+
+
+def _found_among(tx: Tx, rows: tuple[type[Due], ...], kinds: CompoundSelect[Any]) -> list[type[Due]]:
+    names = set(tx.execute(kinds).scalars())
+    return [row for row in rows if table_of(row).name in names]
 
 
 def _of_claim(table: Table) -> Update:

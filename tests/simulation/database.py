@@ -23,6 +23,7 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool, Pool, StaticPool
 
+from models.db import MOST_PREPARED
 from models.schema import migrate
 from models.tables.base import Base
 
@@ -38,6 +39,8 @@ _SERVER = {
     "autovacuum": "off",
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
+    # A few rows are looked through in no time, however; choosing how costs more.
+    "plan_cache_mode": "force_generic_plan",
     "checkpoint_timeout": "1h",
     "max_wal_size": "1GB",
     # Emptying a table looks through all buffers; the data is small.
@@ -139,6 +142,7 @@ class Database:
         def connect() -> psycopg.Connection[Any]:
             connection = SimulatedConnection.connect(self._url, options=_OPTIONS)
             assert isinstance(connection, SimulatedConnection)
+            connection.prepare_threshold, connection.prepared_max = 1, MOST_PREPARED
             connection.tell_time = lambda: self.now()  # noqa: PLW0108  # the clock is set later
             connection.add_notice_handler(self._hear)
             return connection

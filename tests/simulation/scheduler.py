@@ -365,7 +365,6 @@ class Scheduler:
             if not turn.is_over:
                 self.stage.kill(turn)
         self._running.clear()
-        self.stage.close()
         self.database.forget_notices()
 
     def _be_idle_for(self, idle: timedelta) -> None:

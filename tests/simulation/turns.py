@@ -1,17 +1,17 @@
 """
 Turns of work that take turns: one runs at a time, and gives way only where it says so.
 
-Each has a thread of its own because a use-case cannot be stopped half-way otherwise; a baton goes
-from thread to thread, so that nothing ever runs beside anything else.
+Each has a stack of its own (a greenlet), because a use-case cannot be stopped half-way otherwise;
+all share one thread, so that nothing ever runs beside anything else.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from queue import SimpleQueue
 from typing import Any
+
+from greenlet import getcurrent, greenlet
 
 
 class Crash(BaseException):
@@ -38,7 +38,7 @@ class Turn:
     served: list[tuple[str, str]] = field(default_factory=list)
     gives_up: bool = False
     notes: dict[str, Any] = field(default_factory=dict)
-    baton: threading.Lock = field(default_factory=threading.Lock)
+    stack: greenlet | None = None
 
 
 class Stage:
@@ -46,56 +46,37 @@ class Stage:
 
     def __init__(self) -> None:
         self.current: Turn | None = None
-        self._back = threading.Lock()
-        self._back.acquire()
-        self._idle: list[SimpleQueue[Turn | None]] = []
 
     def run(self, turn: Turn) -> None:
         """Let a turn begin, or go on, until it gives way or ends."""
+        if turn.stack is None:
+            turn.stack = greenlet(_live)
         self.current = turn
-        if turn.notes.get("begun"):
-            turn.baton.release()
-        else:
-            turn.notes["begun"] = True
-            turn.baton.acquire()
-            thread = self._idle.pop() if self._idle else self._thread()
-            thread.put(turn)
-        self._back.acquire()
+        turn.stack.parent = getcurrent()
+        turn.stack.switch(turn)
         self.current = None
 
     def give_way(self) -> None:
         """Leave the stage; comes back when the turn is run again. Raises Crash if it was killed."""
         turn = self.current
         assert turn is not None
-        self._back.release()
-        turn.baton.acquire()
+        assert turn.stack is not None
+        assert turn.stack.parent is not None
+        turn.stack.parent.switch()
         if turn.is_dead:
             raise Crash
 
     def kill(self, turn: Turn) -> None:
         """Have a turn that has given way die where it stands."""
         turn.is_dead = True
-        if turn.notes.get("begun") and not turn.is_over:
+        if turn.stack is not None and not turn.is_over:
             self.run(turn)
         turn.is_over = True
 
-    def close(self) -> None:
-        for thread in self._idle:
-            thread.put(None)
-        self._idle.clear()
 
-    def _thread(self) -> SimpleQueue[Turn | None]:
-        inbox: SimpleQueue[Turn | None] = SimpleQueue()
-
-        def live() -> None:
-            while (turn := inbox.get()) is not None:
-                try:
-                    turn.work()
-                except BaseException as raised:
-                    turn.raised = raised
-                turn.is_over = True
-                self._idle.append(inbox)
-                self._back.release()
-
-        threading.Thread(target=live, daemon=True).start()
-        return inbox
+def _live(turn: Turn) -> None:
+    try:
+        turn.work()
+    except BaseException as raised:
+        turn.raised = raised
+    turn.is_over = True

@@ -19,7 +19,6 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from models.db import Tx
 from models.tables import due
 from models.tables.base import new_id
-from models.tables.calendars import Calendar
 from models.tables.due import table_of
 from models.tables.events import CalendarEvent
 from models.tables.installation import Source
@@ -73,6 +72,12 @@ TRIES_BEFORE_PROBING = 5
 IN_STEP = timedelta(seconds=5)
 
 _APART = select(CALENDARS.c.id).where(IS_OWN, due.is_due(CALENDARS)).limit(50)
+# Asked at every ring, and there are many in a burst: one statement, built once.
+_WAITING = select(
+    select(CALENDARS.c.id).where(IS_PLAIN, due.is_due(CALENDARS)).exists(),
+    select(CALENDARS.c.id).where(IS_OWN, due.is_due(CALENDARS)).exists(),
+    select(SOURCES.c.is_pending).where(SOURCES.c.name == RECALL).scalar_subquery(),
+)
 
 
 def sync_workspace(rt: Runtime) -> Outcome:
@@ -121,13 +126,12 @@ def _list_patiently(rt: Runtime, source: CalendarSource, claimed: due.Claim) -> 
 
 def _ask_for_due_calendars(tx: Tx) -> list[UUID]:
     """Ask for a listing if a calendar waits for one; those that need a look of their own come back."""
-    is_waiting = select(CALENDARS.c.id).where(IS_PLAIN, due.is_due(table_of(Calendar))).limit(1)
-    tx.execute(upsert(SOURCES).values(name=RECALL).on_conflict_do_nothing())
-    if tx.execute(is_waiting).first() is not None:
-        pending = select(SOURCES.c.is_pending).where(SOURCES.c.name == RECALL)
-        if not tx.execute(pending).scalar_one():
-            due.ask(tx, Source, [RECALL])
-    return list(tx.execute(_APART).scalars())
+    is_waiting, is_apart, is_pending = tx.execute(_WAITING).one()
+    if is_pending is None:
+        tx.execute(upsert(SOURCES).values(name=RECALL).on_conflict_do_nothing())
+    if is_waiting and not is_pending:
+        due.ask(tx, Source, [RECALL])
+    return list(tx.execute(_APART).scalars()) if is_apart else []
 
 
 def _list_workspace(rt: Runtime, source: CalendarSource, claimed: due.Claim) -> None:
