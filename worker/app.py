@@ -6,6 +6,7 @@ import queue
 import threading
 from abc import ABC, abstractmethod
 from contextlib import suppress
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -24,6 +25,8 @@ DEAD = "punctual.dead"
 #: Celery warns of anything but a topic exchange beside quorum queues.
 EXCHANGE = Exchange("punctual.jobs", type="topic")
 MOST_WAITING_RINGS = 2_000
+#: A job that serves everything at once is rung for so often at most; shorter than anybody notices.
+SPACING_S = 0.03
 #: How long a process that ends waits for what it has still to ring for, twice at most.
 LAST_RINGS_S = 3.0
 _UNHEARD = (KombuError, OSError, SQLAlchemyError)
@@ -127,20 +130,28 @@ class _Bell(ABC):
     """
     Rings from a thread of its own, so that nobody ever waits for what it rings through.
 
-    Rings beyond a bound are dropped: the upkeep loop rings again for everything that is due.
+    A ring is as good as many while it waits, and one that is about no row waits a moment after the last
+    of its job: of a burst a few are left. Rings beyond a bound are dropped: the upkeep loop rings again
+    for everything that is due.
     """
 
     def __init__(self) -> None:
         self._rings: queue.Queue[tuple[str, str | None] | None] = queue.Queue(MOST_WAITING_RINGS)
+        self._waiting: set[tuple[str, str | None]] = set()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
     def ring(self, job: str, row_id: str | None = None) -> None:
         """Ring for one job; returns at once and never raises."""
         self._start()
+        ring = (job, row_id)
+        if ring in self._waiting:
+            return
+        self._waiting.add(ring)
         try:
-            self._rings.put_nowait((job, row_id))
+            self._rings.put_nowait(ring)
         except queue.Full:
+            self._waiting.discard(ring)
             metrics.RINGS_DROPPED.inc()
             log.warning("ring_dropped", job=job)
 
@@ -162,12 +173,36 @@ class _Bell(ABC):
                 self._thread.start()
 
     def _run(self) -> None:
-        while (ring := self._rings.get()) is not None:
+        may_ring_at: dict[str, float] = {}
+        held: set[str] = set()
+        is_open = True
+        while is_open or held:
+            now = monotonic()
+            job = min(held, key=may_ring_at.__getitem__, default=None)
+            if job is not None and (may_ring_at[job] <= now or not is_open):
+                held.discard(job)
+                self._ring_now((job, None))
+                may_ring_at[job] = monotonic() + SPACING_S
+                continue
             try:
-                self._send(*ring)
-            except _UNHEARD as unreachable:
-                metrics.RINGS_DROPPED.inc()
-                log.warning("bell_unheard", job=ring[0], error=type(unreachable).__name__)
+                ring = self._rings.get(timeout=None if job is None else may_ring_at[job] - now)
+            except queue.Empty:
+                continue
+            if ring is None:
+                is_open = False
+            elif ring[1] is None:
+                held.add(ring[0])
+                may_ring_at.setdefault(ring[0], now)
+            else:
+                self._ring_now(ring)
+
+    def _ring_now(self, ring: tuple[str, str | None]) -> None:
+        self._waiting.discard(ring)  # before it is sent: what happens from now on rings anew
+        try:
+            self._send(*ring)
+        except _UNHEARD as unreachable:
+            metrics.RINGS_DROPPED.inc()
+            log.warning("bell_unheard", job=ring[0], error=type(unreachable).__name__)
 
 
 class CeleryBell(_Bell):

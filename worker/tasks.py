@@ -19,14 +19,16 @@ from worker import (
     syncing,
     tokens,
 )
+from worker.merging import Merged
 from worker.runtime import Runtime
 from worker.turns import again_if_deadlocked
 
 
-def add_tasks(app: Celery, runtime: Callable[[], Runtime]) -> None:
+def add_tasks(app: Celery, runtime: Callable[[], Runtime], *, in_threads: bool = False) -> None:
     """
     Register every job; *runtime* gives the process's ports when a job runs, not before.
 
+    Where jobs run *in threads* of one process, those that serve everything at once run in one of them.
     With this app alone: Celery would otherwise hand the same functions to every other app of the process.
     """
 
@@ -34,12 +36,18 @@ def add_tasks(app: Celery, runtime: Callable[[], Runtime]) -> None:
     def take_in() -> None:
         again_if_deadlocked(lambda: intake.take_in(runtime()))
 
+    once: Callable[[Callable[[], object]], Callable[[], object]] = (
+        Merged if in_threads else lambda work: work
+    )
+    sync = once(lambda: syncing.sync_workspace(runtime()))
+    settle_all = once(lambda: again_if_deadlocked(lambda: settling.settle(runtime())))
+    relay_all = once(lambda: again_if_deadlocked(lambda: outbox.relay(runtime())))
     soft_limit = int(jobs.LISTING_SOFT_LIMIT.total_seconds())
     hard_limit = int(jobs.LISTING_HARD_LIMIT.total_seconds())
 
     @app.task(shared=False, name=jobs.SYNC_WORKSPACE, soft_time_limit=soft_limit, time_limit=hard_limit)
     def sync_workspace() -> None:
-        syncing.sync_workspace(runtime())
+        sync()
 
     @app.task(shared=False, name=jobs.SYNC_CALENDAR, soft_time_limit=soft_limit, time_limit=hard_limit)
     def sync_calendar(calendar_id: str) -> None:
@@ -47,7 +55,7 @@ def add_tasks(app: Celery, runtime: Callable[[], Runtime]) -> None:
 
     @app.task(shared=False, name=jobs.SETTLE)
     def settle() -> None:
-        again_if_deadlocked(lambda: settling.settle(runtime()))
+        settle_all()
 
     @app.task(shared=False, name=jobs.RECONCILE)
     def reconcile(_slot_id: str) -> None:
@@ -55,7 +63,7 @@ def add_tasks(app: Celery, runtime: Callable[[], Runtime]) -> None:
 
     @app.task(shared=False, name=jobs.RELAY)
     def relay() -> None:
-        again_if_deadlocked(lambda: outbox.relay(runtime()))
+        relay_all()
 
     @app.task(shared=False, name=jobs.POST)
     def post(endpoint_id: str) -> None:

@@ -44,7 +44,7 @@ def work_in_threads(settings: Settings) -> None:
     """
     app = make_celery(settings)
     built = build(settings, app=app, pool_size=settings.work_concurrency + 4)
-    add_tasks(app, lambda: built.runtime)
+    add_tasks(app, lambda: built.runtime, in_threads=True)
     stop = threading.Event()
     threads = [
         threading.Thread(target=Upkeep(built.runtime).keep_up, args=(stop,), name="upkeep"),

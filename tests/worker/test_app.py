@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from time import monotonic, sleep
 
 import psycopg
 import pytest
@@ -64,9 +65,73 @@ def test_rings_beyond_the_bound_are_dropped_and_counted(monkeypatch: pytest.Monk
     bell = Slow()
     before = value("punctual_rings_dropped_total")
 
-    for _ in range(5):
-        bell.ring(jobs.RELAY)
+    for nth in range(5):
+        bell.ring(jobs.RECONCILE, str(nth))
     go_on.set()
     bell.close()
 
     assert 2 <= value("punctual_rings_dropped_total") - before <= 3
+
+
+def test_rings_for_the_same_that_wait_are_one() -> None:
+    go_on = threading.Event()
+    sent: list[tuple[str, str | None]] = []
+
+    class Slow(app._Bell):
+        def _send(self, job: str, row_id: str | None) -> None:
+            sent.append((job, row_id))
+            is_sending.set()
+            go_on.wait(5)
+
+    is_sending = threading.Event()
+    bell = Slow()
+    bell.ring(jobs.RELAY)
+    assert is_sending.wait(5)
+
+    for _ in range(50):
+        bell.ring(jobs.RELAY)  # one of them comes after what the first one was about
+        bell.ring(jobs.RECONCILE, "a")
+    go_on.set()
+    bell.close()
+
+    assert sorted(sent, key=str) == [(jobs.RECONCILE, "a"), (jobs.RELAY, None), (jobs.RELAY, None)]
+
+
+def test_a_burst_of_rings_for_everything_is_a_few_and_one_comes_after_the_last() -> None:
+    happened = 0
+    seen: list[int] = []
+
+    class Seeing(app._Bell):
+        def _send(self, job: str, row_id: str | None) -> None:
+            seen.append(happened)
+
+    bell = Seeing()
+    began = monotonic()
+    while monotonic() - began < 20 * app.SPACING_S:
+        happened += 1
+        bell.ring(jobs.RELAY)
+    took = monotonic() - began
+    bell.close()
+
+    assert seen[-1] == happened
+    assert len(seen) <= took / app.SPACING_S + 2 < happened / 10
+
+
+def test_a_ring_that_is_held_back_is_not_held_up_by_others() -> None:
+    sent: list[str] = []
+
+    class Slow(app._Bell):
+        def _send(self, job: str, row_id: str | None) -> None:
+            sent.append(job)
+            sleep(app.SPACING_S / 10)
+
+    bell = Slow()
+    for nth in range(100):
+        bell.ring(jobs.RECONCILE, str(nth))
+        if nth in {0, 1}:
+            bell.ring(jobs.SETTLE)
+        while nth == 0 and jobs.SETTLE not in sent:
+            sleep(0.001)
+    bell.close()
+
+    assert sent.index(jobs.SETTLE, sent.index(jobs.SETTLE) + 1) < 60
