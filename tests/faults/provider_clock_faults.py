@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.faults.fault import Fault, Figure, Ground, Result, impossible
+from tests.faults.fault import Fault, Figure, Ground, Result
 from tests.faults.provider_scenes import refusals, rows, start_anew, unanswered
 from tests.faults.stage import Stage, standing
 from tests.system.rig import answer, until
@@ -160,13 +160,5 @@ FAULTS = [
         "the receiver refuses everything with 401 and says why; leases and cursors hold",
         set_clocks_wrong,
         needs=("gcc",),
-    ),
-    Fault(
-        "F54",
-        "refresh tokens rotate while twenty workers ask, answers are lost, old ones are refused",
-        "one refresh at a time, no superseded token sent again",
-        lambda _: impossible(
-            "not applicable: Recall holds the calendars' tokens, and no token endpoint is called here"
-        ),
     ),
 ]
