@@ -155,6 +155,7 @@ def test_whenever_a_reading_breaks_off_the_cursor_is_behind_what_is_stored(
 ) -> None:
     before = accounts.world.calendar(anna)["cursor"]
     accounts.accounts.put(an_event("event-2", link="xyz-abcd-efg"))
+    accounts.accounts.remove("event-1")  # told with the last part, which brings the cursor
     rt, unsteady = on_unsteady_database(accounts.rt)
     ask(accounts, anna)
 
@@ -169,7 +170,7 @@ def test_whenever_a_reading_breaks_off_the_cursor_is_behind_what_is_stored(
             break
 
     assert begun > 5
-    assert "event-2" in accounts.world.titles()
+    assert set(accounts.world.titles()) == {"event-2"}
 
 
 def test_what_cannot_be_read_proves_nothing_gone(accounts: Accounts, anna: UUID) -> None:
