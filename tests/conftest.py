@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import structlog
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
 
@@ -26,6 +27,15 @@ for _name in [name for name in os.environ if name.startswith("PUNCTUAL_") and "_
         _kind = "AMQP" if os.environ[_name].startswith("amqp") else "REDIS"
         os.environ.setdefault(f"PUNCTUAL_TEST_{_kind}_URL", os.environ[_name])
     del os.environ[_name]
+
+
+def pytest_configure() -> None:
+    """Have errors logged plainly: drawing the variables of every frame takes most of a second each."""
+    plain = structlog.dev.ConsoleRenderer(
+        colors=False, exception_formatter=structlog.dev.plain_traceback
+    )
+    processors = structlog.get_config()["processors"]
+    structlog.configure(processors=[*processors[:-1], plain])
 
 
 @pytest.fixture(scope="session")
