@@ -8,7 +8,6 @@ libpq's asynchronous calls, prepared statements only. Knows nothing of what is w
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,31 +37,27 @@ class Line:
     @classmethod
     async def open(cls, engine: Engine, *, session: str, prepared: Mapping[str, str]) -> Line:
         """Connect, run *session* once, and prepare the statements by name; raises as the engine does."""
-        is_given_up = threading.Event()
+        opening = asyncio.get_running_loop().run_in_executor(None, cls._open, engine, session, prepared)
         try:
-            return await asyncio.to_thread(cls._open, engine, session, prepared, is_given_up)
+            return await asyncio.shield(opening)
         except asyncio.CancelledError:
-            is_given_up.set()  # the thread goes on, and nobody will have its connection
+            opening.add_done_callback(_let_go)  # the thread goes on, and nobody will have its line
             raise
 
     @classmethod
-    def _open(
-        cls,
-        engine: Engine,
-        session: str,
-        prepared: Mapping[str, str],
-        is_given_up: threading.Event,
-    ) -> Line:
+    def _open(cls, engine: Engine, session: str, prepared: Mapping[str, str]) -> Line:
         held = engine.raw_connection()
         connection = held.driver_connection
         assert isinstance(connection, psycopg.Connection)
         held.detach()
-        connection.autocommit = True
-        connection.execute(session.encode())
-        for name, statement in prepared.items():
-            _raise_failure(connection.pgconn.prepare(name.encode(), statement.encode()))
-        if is_given_up.is_set():
+        try:
+            connection.autocommit = True
+            connection.execute(session.encode())
+            for name, statement in prepared.items():
+                _raise_failure(connection.pgconn.prepare(name.encode(), statement.encode()))
+        except psycopg.Error:
             connection.close()
+            raise
         return cls(connection)
 
     async def run(
@@ -139,6 +134,11 @@ class Line:
     def _fail(self, failure: psycopg.Error) -> None:
         if self._running is not None and not self._running.done():
             self._running.set_exception(failure)
+
+
+def _let_go(opening: asyncio.Future[Line]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def _rows_of(result: PGresult) -> list[Row]:

@@ -594,3 +594,34 @@ def test_a_connection_that_comes_when_nobody_waits_for_it_any_more_is_closed(
     asyncio.run(give_up())
 
     assert [connection.closed for connection in opened] == [True]
+
+
+def test_a_connection_that_came_just_before_nobody_waited_for_it_any_more_is_closed(
+    db: Engine, database_url: str
+) -> None:
+    engine = make_engine(database_url)
+    opened: list[psycopg.Connection[Any]] = []
+    event.listen(engine, "connect", lambda connection, _record: opened.append(connection))
+
+    async def give_up() -> None:
+        opening = asyncio.create_task(Line.open(engine, session="SELECT 1", prepared={}))
+        await asyncio.sleep(0)
+        time.sleep(0.5)  # noqa: ASYNC251  # busy: when the loop looks, the line is there, and so is the end
+        opening.cancel()
+        await asyncio.wait({opening})
+        assert opening.cancelled()
+
+    asyncio.run(give_up())
+
+    assert [connection.closed for connection in opened] == [True]
+
+
+def test_a_connection_that_cannot_be_prepared_is_closed(db: Engine, database_url: str) -> None:
+    engine = make_engine(database_url)
+    opened: list[psycopg.Connection[Any]] = []
+    event.listen(engine, "connect", lambda connection, _record: opened.append(connection))
+
+    with pytest.raises(psycopg.errors.SyntaxError):
+        asyncio.run(Line.open(engine, session="SELECT 1", prepared={"odd": "no statement"}))
+
+    assert [connection.closed for connection in opened] == [True]
