@@ -17,11 +17,16 @@ from worker.ports_direct import Account, Consent, OAuthApp, Tokens
 
 @dataclass(slots=True)
 class Family:
-    """What one consent led to: the refresh token that is good now, and those it replaced."""
+    """
+    What one consent led to: the newest refresh token, those before it, and those that were sent.
+
+    Where an old one works on, it is not the newest that is spent by it.
+    """
 
     account: Account
     scopes: frozenset[str]
     current: str
+    older: set[str] = field(default_factory=set)
     spent: set[str] = field(default_factory=set)
     is_revoked: bool = False
     challenge: str | None = None
@@ -128,7 +133,8 @@ class FakeAuthority:
                 raise ConsentLost(msg)
             new = None
             if self.rotates:
-                family.spent.add(family.current)
+                family.spent.add(refresh_token)
+                family.older.add(family.current)
                 new = family.current = self._token("refresh")
             if self._losses:
                 self._losses -= 1
@@ -163,7 +169,7 @@ class FakeAuthority:
 
     def _family_of(self, refresh_token: str) -> Family | None:
         for family in self._families:
-            if refresh_token == family.current or refresh_token in family.spent:
+            if refresh_token == family.current or refresh_token in family.older:
                 return family
         return None
 

@@ -34,6 +34,7 @@ FOUND: dict[int, str] = {
 FOUND_OF_ACCOUNTS: dict[int, str] = {
     143: "a turn that slept through its lease counted as one that could have known better",
     183: "the fake gave a cursor from the end of a reading, past what had changed meanwhile",
+    394: "a token that came to a turn which had slept through its lease was missed, though another was good",
 }
 
 

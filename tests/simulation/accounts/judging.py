@@ -134,7 +134,7 @@ class AccountInvariants(Invariants):
             turn.notes.setdefault("rotated", []).append((authority, holder, sent, given))
 
     def turn_ended(self, turn: Turn) -> None:
-        """I14: what a live turn was given is stored; only death loses it."""
+        """I14: what a live turn was given is stored; only death loses it, or sleep that harms nobody."""
         did_fail = turn.raised is not None
         for dead in turn.notes.pop("refused", []):
             if did_fail or _has_lost_its_lease(turn):
@@ -142,6 +142,10 @@ class AccountInvariants(Invariants):
         for authority, holder, sent, given in turn.notes.pop("rotated", []):
             if isinstance(turn.raised, Crash) or turn.is_dead:
                 authority.doubtful.add(sent)
+            elif _has_lost_its_lease(turn) and any(
+                authority.is_alive(one) for one in self._stored_tokens(holder)
+            ):
+                continue  # somebody has refreshed while it slept, and what that one stored is good
             elif not self._is_stored(authority, holder, given):
                 self.sim.violated(f"I14 a rotated refresh token of {holder.email} was not stored")
 
