@@ -99,7 +99,10 @@ class ProviderBot(Base):
     """A bot the provider made for us, for as long as we remember: which slot it stood in, how it ended."""
 
     __tablename__ = "provider_bots"
-    __table_args__ = (Index("ix_provider_bots_slot_id", "slot_id"),)
+    __table_args__ = (
+        Index("ix_provider_bots_slot_id", "slot_id"),
+        Index("ix_provider_bots_first_seen_at", "first_seen_at"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     slot_id: Mapped[UUID | None] = mapped_column(ForeignKey("slots.id", ondelete="SET NULL"))

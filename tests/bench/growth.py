@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import re
-import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from sqlalchemy.engine import make_url
 from models.db import driver_url, make_engine
 from models.schema import migrate
 from models.sealing import Vault
+from tests.bench.memory import Memory
 from tests.bench.outcome import Demand, Measured, be_quiet
 from tests.builders import RECORD_ALL, an_event, an_installation
 from tests.worker.world import World
@@ -89,7 +89,9 @@ _FILL = (
     """,
     """
     INSERT INTO trail (at, event_id, step, facts)
-    SELECT now() - random() * interval '20 days', id, 'synced', '{}' FROM calendar_events
+    SELECT now() - interval '20 days' * (1 - row_number() OVER () / (count(*) OVER ())::float),
+        id, 'synced', '{}'
+    FROM calendar_events
     """,
     "INSERT INTO subjects (name, last_sequence) SELECT 'calendar_event/' || id, 1 FROM calendar_events",
     """
@@ -98,10 +100,21 @@ _FILL = (
         nextval('outbox_positions'), now()
     FROM calendar_events
     """,
+    "INSERT INTO endpoints (id, url) VALUES (gen_random_uuid(), 'sealed')",
+    """
+    INSERT INTO postings (endpoint_id, position, event_id, subject, state)
+    SELECT e.id, o.position, o.id, o.subject, 'delivered' FROM outbox AS o, endpoints AS e
+    """,
+    """
+    INSERT INTO attempts (id, endpoint_id, event_id, type, at, status, duration_ms, succeeded)
+    SELECT gen_random_uuid(), p.endpoint_id, p.event_id, 'calendar_event.created',
+        now() - interval '20 days' * (1 - row_number() OVER () / (count(*) OVER ())::float), 204, 9, true
+    FROM postings AS p
+    """,
     """
     INSERT INTO sync_runs (id, source, scope, started_at, finished_at)
-    SELECT gen_random_uuid(), 'recall', 'workspace', now() - n * interval '1 minute', now()
-    FROM generate_series(1, 5000) AS n
+    SELECT gen_random_uuid(), 'recall', 'workspace', now() - (40000 - n) * interval '1 minute', now()
+    FROM generate_series(1, 40000) AS n
     """,
 )
 _TOUCHED = text(
@@ -138,8 +151,8 @@ def measure_size(url: str, size: int) -> dict[str, float]:
     """Fill a database with *size* calendars and measure one change in it, twenty times."""
     be_quiet()
     filled = Filled.make(url, size)
-    before_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     filled.change(0)  # connections, plans and caches
+    memory = Memory.watched()
     steps: dict[str, list[float]] = {}
     rows = filled.touched()
     for nth in range(1, REPEATS + 1):
@@ -161,7 +174,7 @@ def measure_size(url: str, size: int) -> dict[str, float]:
         "upkeep tick ms": sorted(ticks)[len(ticks) // 2] * 1000,
         "upkeep tick with all duties ms": all_duties * 1000,
         "rows touched by a tick with all duties": tick_rows,
-        "memory grown MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before_mb,
+        "memory grown MB": memory.grown_mb(),
         "searches of whole tables": float(len(filled.whole_table_searches())),
     }
     filled.close()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
 from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
 
+from tests.bench.memory import Memory
 from tests.bench.outcome import Demand, Measured
 from tests.bench.stage import UNLIMITED, meeting, staged, tomorrow
 from tests.system.rig import answer
@@ -73,11 +73,11 @@ def _list_here(environment: dict[str, str]) -> tuple[float, float]:
                 "UPDATE sources SET wanted = wanted + 1, due_at = now(), listed_at = NULL, lease_until = NULL"
             )
         )
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = Memory.watched()
     began = perf_counter()
     outcome = sync_workspace(built.runtime)
     took = perf_counter() - began
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    grown = memory.grown_mb()
     built.close()
     assert outcome == "finished", outcome
-    return took, grown / 1024
+    return took, grown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from time import sleep
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -12,6 +13,7 @@ from sqlalchemy.engine import make_url
 from models.db import driver_url
 from tests.bench import growth, publishing, receiving
 from tests.bench.growth import Filled, fresh_database
+from tests.bench.memory import Memory
 from tests.bench.outcome import Demand, Measured, read, report
 from worker.upkeep import Upkeep
 
@@ -42,6 +44,17 @@ def test_domain_events_are_published_and_posted(own_url: str) -> None:
     assert ("published/s over AMQP (confirmed)" in measured.figures) is publishing.is_reachable(
         publishing.AMQP_URL
     )
+
+
+def test_the_memory_that_something_takes_is_seen_though_it_is_given_back() -> None:
+    held = bytearray(60_000_000)
+    del held
+    memory = Memory.watched()
+    held = bytearray(40_000_000)
+    sleep(0.1)  # the watcher looks every two milliseconds
+    del held
+
+    assert 35 < memory.grown_mb() < 50
 
 
 def test_no_recurring_search_reads_a_growing_table_from_end_to_end(own_url: str) -> None:

@@ -18,6 +18,9 @@ from tests.simulation.families import FAMILIES, simulation_of
 from tests.simulation.mutants import planted
 from tests.simulation.simulation import Story
 
+#: How long a process that has played its seeds may take to end.
+ENDING_S = 30
+
 
 def be_quiet() -> None:
     """Let only what is critical be logged, and a server of ours go when we are told to."""
@@ -73,6 +76,8 @@ def parts(shares: list[range], asked: Namespace) -> Iterator[Tally]:
                 yield part
     finally:
         for worker in workers:
+            if not left:
+                worker.join(ENDING_S)  # it has told everything and stops its PostgreSQL
             worker.terminate()
             worker.join()
 
