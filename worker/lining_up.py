@@ -26,7 +26,7 @@ SOONEST = (SLOTS.c.start_at,)
 
 #: How many slots that failed are tried again when one of them went through.
 PULLED = 3
-#: How long the call of each slot ahead takes, if nobody knows better.
+#: How long the call of each slot ahead takes, if no budget has told.
 TURN = timedelta(milliseconds=200)
 LONGEST_TURN = timedelta(minutes=5)
 MOST_BEHIND = 200
@@ -36,8 +36,8 @@ ABOUT_TO = timedelta(seconds=1)
 
 def join_line(tx: Tx, slot: RowMapping, told: TryLater) -> timedelta:
     """Put a claimed slot in line; how long it waits is returned. *told* is what the budget said."""
-    tx.execute(update(SLOTS).where(SLOTS.c.id == slot["id"]).values(in_line=True))
     each = told.each or TURN
+    tx.execute(update(SLOTS).where(SLOTS.c.id == slot["id"]).values(in_line=True, turn=each))
     wait = (told.after or TURN) + min(_count_ahead(tx, slot["start_at"]) * each, LONGEST_TURN)
     _line_up_behind(tx, slot, wait, each)
     return wait
@@ -49,10 +49,11 @@ def leave_line(tx: Tx, slot_id: UUID) -> None:
 
 
 def give_way(tx: Tx, slot: RowMapping) -> None:
-    """Raise TryLater when a sooner meeting in line is about to take the next call."""
-    if tx.execute(_sooner(), {"start_at": slot["start_at"]}).first() is not None:
+    """Raise TryLater when a sooner meeting in line is about to take the next call; *each* is as it was told."""
+    sooner = tx.execute(_sooner(), {"start_at": slot["start_at"]}).first()
+    if sooner is not None:
         msg = "sooner meetings wait for the budget"
-        raise TryLater(msg, after=ABOUT_TO, counts=False)
+        raise TryLater(msg, after=ABOUT_TO, counts=False, each=sooner.turn)
 
 
 def pull_forward(db: Engine) -> list[UUID]:
@@ -83,7 +84,7 @@ def pull_forward(db: Engine) -> list[UUID]:
 @functools.cache
 def _sooner() -> Select[Any]:
     return (
-        select(SLOTS.c.id)
+        select(SLOTS.c.turn)
         .where(
             SLOTS.c.in_line,
             _is_waiting(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -21,8 +21,9 @@ class Slot(Due, Base):
     `config`, `seat_hash`. What stands at the provider: `bot_id`, `bot_hash` (the seat it was last
     given, None when unknown), `bot_join_at`, `bot_state`, `bot_is_own` (it hangs on no event). What we
     are about to do: `op`, `op_key`, `op_at`, committed before the call. `in_line` says that it waits for
-    nothing but its turn in the provider's budget. `announced` is what the last domain event said of it.
-    A closed slot has no want and no bot and frees its key.
+    nothing but its turn in the provider's budget, where the call of each ahead takes a `turn`.
+    `announced` is what the last domain event said of it. A closed slot has no want and no bot and frees
+    its key.
     """
 
     __tablename__ = "slots"
@@ -55,6 +56,7 @@ class Slot(Due, Base):
     op_at: Mapped[datetime | None]
     op_round: Mapped[int] = mapped_column(server_default=text("0"))
     in_line: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    turn: Mapped[timedelta | None]
 
     closed_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

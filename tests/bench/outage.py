@@ -55,6 +55,7 @@ def measure(folder: Path, database_url: str, *, scale: float) -> Measured:
     demands = (
         Demand("accepted share during the outage", at_least=1.0),
         Demand("most calls in a minute / limit", at_most=1.0),
+        Demand("calls a minute while work is left / limit", at_least=0.7),
         Demand("calls refused by the provider (429)", at_most=0),
         Demand("last near meeting right / all right", at_most=0.5),
         Demand("seconds to the first listing", at_most=PROBE.total_seconds() * 1.2),
@@ -109,6 +110,7 @@ def _recover(stage: Stage, calendars: int) -> tuple[dict[str, float], list[tuple
         "bot calls / calendars": timeline[-1][1] / calendars,
         "list calls": float(stage.calls("calendar_events_list")),
         "most calls in a minute / limit": max(minutes) / limit,
+        "calls a minute while work is left / limit": _rate(timeline, calendars) / limit,
         "calls refused by the provider (429)": float(stage.refused()),
     }
     tens = [
@@ -116,3 +118,10 @@ def _recover(stage: Stage, calendars: int) -> tuple[dict[str, float], list[tuple
         for at, done in timeline[10::10]
     ]
     return figures, tens
+
+
+def _rate(timeline: list[tuple[float, int]], calendars: int) -> float:
+    """Return the calls a minute after the first burst and before the last few."""
+    steady = [(at, done) for at, done in timeline if 0.1 * calendars <= done <= 0.95 * calendars]
+    (began, first), (ended, last) = steady[0], steady[-1]
+    return MINUTE * (last - first) / (ended - began)

@@ -160,6 +160,21 @@ def test_waiting_for_a_turn_costs_few_vain_tries(crowd: Crowd) -> None:
     assert crowd.bots.refused <= 3 * 60
 
 
+def test_who_gives_way_to_a_line_joins_it_at_the_pace_of_its_budget(crowd: Crowd) -> None:
+    crowd.work()
+    with crowd.world.db.begin() as tx:
+        # All but the soonest were asked for anew, as they are after an outage, and wait in no line.
+        tx.execute(text("UPDATE slots SET due_at = now(), in_line = false WHERE wanted > done"))
+        soonest = "(SELECT id FROM slots WHERE wanted > done ORDER BY start_at LIMIT 1)"
+        almost_due = "now() + interval '0.9 s'"
+        tx.execute(text(f"UPDATE slots SET due_at = {almost_due}, in_line = true WHERE id = {soonest}"))
+    crowd.work()
+
+    _, second, *_, tenth = crowd.wait_for_turns()[:10]
+
+    assert (tenth - second) / 8 == pytest.approx(60 / 15, rel=0.1)  # 20 a minute, of which 5 at once
+
+
 def test_after_a_refusal_by_the_provider_the_soonest_meeting_goes_first(crowd: Crowd) -> None:
     crowd.work_for(5)
     served = len(crowd.bots.served)
