@@ -111,6 +111,17 @@ def the_channels_of_an_account_vanish(stage: Stage, platform: str) -> Iterator[N
     yield
 
 
+def a_channel_of_an_account_opens_and_nobody_hears_of_it(stage: Stage) -> Iterator[None]:
+    """At Google alone: there the id of a channel is ours, and taken when it is asked for again."""
+    yield
+    stage.lose_answer("google", r"events\.watch")
+    stage.let_channels_age("google")
+    stage.put("google")
+    yield
+    stage.let_time_pass()
+    yield
+
+
 def an_account_forgets_where_we_were(stage: Stage, platform: str) -> Iterator[None]:
     meeting = stage.put(platform)
     yield
@@ -168,6 +179,9 @@ CHAPTERS: dict[str, Chapter] = {
     **_on_each(a_consent_of_an_account_is_taken_back_and_given_again),
     **_on_each(the_channels_of_an_account_age),
     **_on_each(the_channels_of_an_account_vanish),
+    a_channel_of_an_account_opens_and_nobody_hears_of_it.__name__: (
+        a_channel_of_an_account_opens_and_nobody_hears_of_it
+    ),
     **_on_each(an_account_forgets_where_we_were),
     **_on_each(an_account_chooses_its_calendars),
     an_operator_looks_after_accounts.__name__: an_operator_looks_after_accounts,

@@ -170,6 +170,11 @@ class AccountsWorld(World):
             platform,
         )
 
+    def lose_answer(self, platform: str, operation: str) -> None:
+        """Let the next call of this operation be carried out and its answer be lost."""
+        wish = {"kind": "lost_answer", "operation": operation, "times": 1}
+        self._control(platform, "POST", "/faults", wish)
+
     def lose_channels(self, platform: str) -> None:
         """Let the channels of a platform vanish without a word."""
         if platform == "microsoft":

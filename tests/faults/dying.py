@@ -134,9 +134,9 @@ class Cast:
         life = self.lives[role]
         end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
-            if life.is_over and life.is_armed:
-                return self.revive(role)  # its point was passed on the way up
             if life.is_over:
+                if life.is_armed:
+                    return self.revive(role)  # its point was passed on the way up
                 break
             if life.line is not None:
                 if life.line.poll(0.05) and _heard(life.line) == "ready":
