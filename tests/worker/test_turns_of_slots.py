@@ -18,7 +18,7 @@ from tests.fakes import FakeBotProvider
 from tests.worker.world import World
 from worker.budgets import SharedBudgets
 from worker.errors import TryLater
-from worker.lining_up import LONGEST_TURN
+from worker.lining_up import EAGERNESS, LONGEST_TURN
 from worker.ports import Allowance
 from worker.reconciling import reconcile
 from worker.turns import Outcome
@@ -172,7 +172,8 @@ def test_who_gives_way_to_a_line_joins_it_at_the_pace_of_its_budget(crowd: Crowd
 
     _, second, *_, tenth = crowd.wait_for_turns()[:10]
 
-    assert (tenth - second) / 8 == pytest.approx(60 / 15, rel=0.1)  # 20 a minute, of which 5 at once
+    every_s = 60 / 15  # 20 a minute, of which 5 may go at once
+    assert (tenth - second) / 8 == pytest.approx(every_s * EAGERNESS, rel=0.05)
 
 
 def test_after_a_refusal_by_the_provider_the_soonest_meeting_goes_first(crowd: Crowd) -> None:
