@@ -11,9 +11,10 @@ import hashlib
 import re
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from uuid import UUID
 
 import anyio
@@ -49,9 +50,12 @@ log = structlog.get_logger(__name__)
 #: Threads for the whole API; fewer than the database connections a process has.
 THREADS = 6
 MOST_FAULTS = 50
+#: Longer than the database gives any statement. A server that hangs cuts nothing short, nor does the network.
+ANSWERED_WITHIN_S = 20.0
 _RETRY_DATABASE_S = 2
 _RETRY_PROVIDER_S = 5
 _LONGEST_RETRY_S = 900
+_T = TypeVar("_T")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -114,8 +118,8 @@ class Resource:
         desk, rt = self._desk, self._desk.rt
         operation = self._operation(request.method)
         client = request.client.host if request.client else None
-        caller = await run_sync(
-            desk.guard.admit, request.headers.getlist("authorization"), client, limiter=desk.threads
+        caller = await self._in_time(
+            partial(desk.guard.admit, request.headers.getlist("authorization"), client)
         )
         require(caller, operation.scope)
         ids = read_ids(request.path_params)
@@ -132,6 +136,8 @@ class Resource:
             body=None if operation.body is None else read_model(operation.body, value, at="body"),
         )
         keys = request.headers.getlist("idempotency-key") if operation.is_repeatable else []
+        if operation.method == "GET":
+            return await self._in_time(partial(carry_out, operation, call))
         if not keys:
             return await run_sync(carry_out, operation, call, limiter=desk.threads)
         if len(keys) > 1 or not _IDEMPOTENCY_KEY.fullmatch(keys[0]):
@@ -141,6 +147,12 @@ class Resource:
         return await run_sync(
             self._once, operation, call, keys[0], digest, request_id, limiter=desk.threads
         )
+
+    async def _in_time(self, ask: Callable[[], _T]) -> _T:
+        """Run what only reads in a thread; whoever asked waits no longer than `ANSWERED_WITHIN_S`."""
+        with anyio.move_on_after(ANSWERED_WITHIN_S):
+            return await run_sync(ask, limiter=self._desk.threads, abandon_on_cancel=True)
+        raise _without_database()
 
     def _operation(self, method: str) -> Operation:
         asked: Any = "GET" if method == "HEAD" else method  # any word may stand there
@@ -215,7 +227,7 @@ def problem_of(error: Exception) -> Problem:
             return Problem("provider_refused", str(error)[:300])
         case OperationalError() | InterfaceError() | InternalError() | PoolExhausted():
             # An InternalError is a session of the wrong kind: read-only after a fail-over, say.
-            return Problem("database_unavailable", headers={"Retry-After": str(_RETRY_DATABASE_S)})
+            return _without_database()
         case _:
             return Problem("internal_error")
 
@@ -299,6 +311,10 @@ def _read_value(operation: Operation, request: Request, raw: bytes) -> Any:  # n
     if not raw:
         raise Problem("invalid_json", "the body is empty")
     return parse_json(raw)
+
+
+def _without_database() -> Problem:
+    return Problem("database_unavailable", headers={"Retry-After": str(_RETRY_DATABASE_S)})
 
 
 def _shown(name: str) -> str:
