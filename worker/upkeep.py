@@ -6,7 +6,6 @@ One process at a time does this, under a lease in the database; every worker sta
 
 from __future__ import annotations
 
-import functools
 import os
 import socket
 import threading
@@ -17,7 +16,6 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import bindparam, delete, func, or_, select, update
-from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -31,10 +29,10 @@ from models.tables.inbox import Delivery
 from models.tables.installation import Heartbeat, Source
 from models.tables.slots import ProviderBot, Slot, Want
 from models.tables.trail import SyncRun, TrailEntry
-from worker import outbox, polling, second_chances
+from worker import jobs, outbox, polling, second_chances
 from worker.access import forget_requests
 from worker.deciding import lock_events
-from worker.duties import ask_for_duties
+from worker.duties import ask_for_duties, ask_now
 from worker.gathering import calendars_with_first
 from worker.linking import forget_links
 from worker.rings import MOST_RINGS, list_rings
@@ -104,6 +102,15 @@ _STALEST = (
     .limit(1)
 )
 
+_BEFORE = select(Heartbeat.seen_at).where(Heartbeat.worker == bindparam("worker")).scalar_subquery()
+#: A statement sees what was there before it.
+_BEATING = (
+    upsert(Heartbeat)
+    .values(worker=bindparam("worker"), seen_at=func.clock_timestamp())
+    .on_conflict_do_update(index_elements=["worker"], set_={"seen_at": func.clock_timestamp()})
+    .returning(Heartbeat.seen_at, _BEFORE.label("before"))
+)
+
 
 @dataclass(slots=True)
 class Upkeep:
@@ -113,6 +120,7 @@ class Upkeep:
     name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
     rung: dict[tuple[str, str | None], datetime] = field(default_factory=dict)
     done_at: dict[str, datetime] = field(default_factory=dict)
+    beaten_at: datetime | None = None
 
     def keep_up(self, stop: threading.Event) -> None:
         """Tick until told to stop; a failing tick is logged and the next one comes."""
@@ -128,10 +136,12 @@ class Upkeep:
     def tick(self) -> bool:
         """Do what is due now, if the duty is ours; False when somebody else has it."""
         with self.rt.db.begin() as tx:
-            _beat(tx, self.name)
-            if not leases.hold(tx, DUTY, holder=self.name, lease=LEASE):
-                return False
-            rings = list_rings(tx, self.rt)
+            beaten_at = self._beat(tx)
+            has_duty = leases.hold(tx, DUTY, holder=self.name, lease=LEASE)
+            rings = list_rings(tx, self.rt) if has_duty else []
+        self.beaten_at = beaten_at
+        if not has_duty:
+            return False
         for job, row_id in rings:
             self._ring(job, row_id)
         self._every(timedelta(seconds=5), "ended", self._mark_ended)
@@ -143,6 +153,23 @@ class Upkeep:
         self._every(polling.EVERY, "poll", self._poll)
         self._every(TIDY_EVERY, "tidy", self._tidy)
         return True
+
+    def _beat(self, tx: Tx) -> datetime:
+        """
+        Say that we live, and find out whether the database still knows that we lived before.
+
+        One that does not was put in the place of another and lacks its last seconds: bots made in them
+        are known to nobody.
+        """
+        beat = tx.execute(_BEATING, {"worker": self.name}).one()
+        if self.beaten_at is not None and (beat.before is None or beat.before < self.beaten_at):
+            log.warning(
+                "database_went_back", known_until=str(beat.before), beaten_at=str(self.beaten_at)
+            )
+            if self.rt.bots is not None:
+                ask_now(tx, jobs.SWEEP_BOTS)
+        seen_at: datetime = beat.seen_at
+        return seen_at
 
     def _every(self, period: timedelta, duty: str, perform: Callable[[], object]) -> None:
         now = self.rt.now()
@@ -255,16 +282,3 @@ class Upkeep:
 def exists_meeting_before(tx: Tx, instant: datetime, *, now: datetime) -> bool:
     """Say whether some followed event with a link starts before *instant* and is not over."""
     return tx.execute(_SOON, {"instant": instant, "now": now}).first() is not None
-
-
-def _beat(tx: Tx, name: str) -> None:
-    tx.execute(_beating(), {"worker": name})
-
-
-@functools.cache
-def _beating() -> Insert:
-    return (
-        upsert(Heartbeat)
-        .values(worker=bindparam("worker"))
-        .on_conflict_do_update(index_elements=["worker"], set_={"seen_at": func.clock_timestamp()})
-    )

@@ -61,13 +61,15 @@ def throttle(ground: Ground) -> Result:
         stage.edit(10)
         stage.come_to_rest()
         for form in chosen:
-            text = http_date_in(forms[form]) if form == "date" else form
+            # A date that was asked for once is over when it is heard again.
+            times = 1 if form == "date" else 2
             for operation, path in (
                 ("calendar_events_list", LIST),
                 ("calendar_events_bot_create", "/bot/"),
             ):
+                text = http_date_in(forms[form]) if form == "date" else form
                 seen = last_record(stage)
-                order = {"status": 429, "path": path, "retry_after": text, "times": 2}
+                order = {"status": 429, "path": path, "retry_after": text, "times": times}
                 answer(stage.rig.emulator.post("/faults", json=order))
                 stage.edit(5)
                 stage.come_to_rest(90)

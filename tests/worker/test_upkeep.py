@@ -181,6 +181,29 @@ def test_whoever_stops_does_not_take_the_duty_from_the_holder(world: World, upke
     assert Upkeep(world.rt, name="third").tick() is False
 
 
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "UPDATE heartbeats SET seen_at = seen_at - interval '1 s' WHERE worker = 'first'",
+        "DELETE FROM heartbeats",
+    ],
+)
+def test_bots_are_compared_at_once_when_the_database_lost_its_last_seconds(
+    world: World, upkeep: Upkeep, lost: str
+) -> None:
+    in_peace = rings(world, upkeep)
+    with world.db.begin() as tx:
+        tx.execute(text(lost))
+
+    gone_back = rings(world, upkeep)
+    for duty in DUTIES:
+        perform(world.rt, duty)
+    afterwards = rings(world, upkeep)
+
+    sweep = (jobs.SWEEP_BOTS, None)
+    assert [sweep in heard for heard in (in_peace, gone_back, afterwards)] == [False, True, False]
+
+
 def test_every_upkeep_shows_that_it_lives(world: World, upkeep: Upkeep) -> None:
     Upkeep(world.rt, name="second").tick()
 
