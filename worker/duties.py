@@ -25,6 +25,8 @@ from worker.turns import Outcome, still_mine, take_turn
 DUTIES = table_of(Duty)
 
 SWEEP_EVERY = timedelta(minutes=5)
+#: A worker that starts has the bots compared unless that was done just now: processes may die in a loop.
+JUST_NOW = timedelta(seconds=30)
 #: A duty that was refused or failed too often is tried again by itself after so long.
 REVIVE_AFTER = timedelta(hours=1)
 
@@ -67,6 +69,15 @@ def ask_now(tx: Tx, name: str) -> None:
     """Ask for a duty at once, whatever its period; one that was set aside is tried again."""
     tx.execute(upsert(DUTIES).values(name=name).on_conflict_do_nothing())
     due.ask(tx, Duty, [name], now=True)
+
+
+def ask_at_start(tx: Tx, name: str) -> None:
+    """Ask for a duty because a process starts, perhaps on a database that was restored."""
+    performed = select(DUTIES.c.name).where(
+        DUTIES.c.name == name, DUTIES.c.performed_at > func.clock_timestamp() - JUST_NOW
+    )
+    if tx.execute(performed).first() is None:
+        ask_now(tx, name)
 
 
 def perform(rt: Runtime, name: str) -> Outcome:

@@ -32,7 +32,7 @@ from models.tables.trail import SyncRun, TrailEntry
 from worker import jobs, outbox, polling, second_chances
 from worker.access import forget_requests
 from worker.deciding import lock_events
-from worker.duties import ask_for_duties, ask_now
+from worker.duties import ask_at_start, ask_for_duties, ask_now
 from worker.gathering import calendars_with_first
 from worker.linking import forget_links
 from worker.rings import MOST_RINGS, list_rings
@@ -159,16 +159,17 @@ class Upkeep:
         Say that we live, and find out whether the database still knows that we lived before.
 
         One that does not was put in the place of another and lacks its last seconds: bots made in them
-        are known to nobody.
+        are known to nobody. The same may be true of any database that a process starts with.
         """
         beat = tx.execute(_BEATING, {"worker": self.name}).one()
-        if self.beaten_at is not None and (beat.before is None or beat.before < self.beaten_at):
-            log.warning(
-                "database_went_back", known_until=str(beat.before), beaten_at=str(self.beaten_at)
-            )
-            if self.rt.bots is not None:
-                ask_now(tx, jobs.SWEEP_BOTS)
         seen_at: datetime = beat.seen_at
+        if self.rt.bots is None:
+            return seen_at
+        if self.beaten_at is None:
+            ask_at_start(tx, jobs.SWEEP_BOTS)
+        elif beat.before is None or beat.before < self.beaten_at:
+            log.warning("database_went_back", known_until=str(beat.before))
+            ask_now(tx, jobs.SWEEP_BOTS)
         return seen_at
 
     def _every(self, period: timedelta, duty: str, perform: Callable[[], object]) -> None:

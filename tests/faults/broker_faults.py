@@ -36,7 +36,7 @@ def alarm_rabbitmq(ground: Ground) -> Result:
     with RabbitMQ.running() as broker:
         alarms = [
             ("set_vm_memory_high_watermark", "0.00001", "0.4"),
-            ("set_disk_free_limit", "1000TB", "50MB"),
+            ("set_disk_free_limit", "1000000GB", "50MB"),
         ]
         left = alarms[:1] if ground.short else alarms
 

@@ -54,6 +54,13 @@ def listed(world: World, ago: timedelta) -> None:
         tx.execute(insert(SOURCES).values(name="recall", listed_at=real_now() - ago))
 
 
+def stopped() -> threading.Event:
+    """Return a word to stop that has been given already."""
+    stop = threading.Event()
+    stop.set()
+    return stop
+
+
 def wait(world: World, duration: timedelta = timedelta(seconds=6)) -> None:
     world.at += duration
 
@@ -174,9 +181,7 @@ def test_a_second_upkeep_takes_over_at_once_when_the_first_stops(world: World, u
 
 
 def test_whoever_stops_does_not_take_the_duty_from_the_holder(world: World, upkeep: Upkeep) -> None:
-    stop = threading.Event()
-    stop.set()
-    Upkeep(world.rt, name="second").keep_up(stop)
+    Upkeep(world.rt, name="second").keep_up(stopped())
 
     assert Upkeep(world.rt, name="third").tick() is False
 
@@ -202,6 +207,20 @@ def test_bots_are_compared_at_once_when_the_database_lost_its_last_seconds(
 
     sweep = (jobs.SWEEP_BOTS, None)
     assert [sweep in heard for heard in (in_peace, gone_back, afterwards)] == [False, True, False]
+
+
+@pytest.mark.parametrize(("minutes", "is_asked_for"), [(0, False), (1, True)])
+def test_a_worker_that_starts_has_bots_compared_unless_that_was_just_done(
+    world: World, upkeep: Upkeep, minutes: int, is_asked_for: bool
+) -> None:
+    upkeep.keep_up(stopped())
+    with world.db.begin() as tx:
+        ago = {"ago": timedelta(minutes=minutes)}
+        tx.execute(text("UPDATE duties SET performed_at = performed_at - :ago"), ago)
+
+    heard = rings(world, Upkeep(world.rt, name="second"))
+
+    assert ((jobs.SWEEP_BOTS, None) in heard) is is_asked_for
 
 
 def test_every_upkeep_shows_that_it_lives(world: World, upkeep: Upkeep) -> None:
