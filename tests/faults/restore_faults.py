@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]  # ships no types
 
 from tests.faults.fault import Fault, Ground, Result
+from tests.faults.provider_scenes import execute
 from tests.faults.servers import Postgres
 from tests.faults.stage import Stage, standing
 
@@ -64,6 +65,8 @@ def _fall_back(ground: Ground, bots: str, *, forgotten: int, restarts: bool) -> 
         backup.rename(postgres.data)
         postgres.start()
         if restarts:
+            # Nobody restores a backup within a minute: what was done just before it has been a while ago.
+            execute(stage, "UPDATE duties SET performed_at = performed_at - interval '1 minute'")
             for name in ("serve", "work"):
                 stage.kill_all(name)
         # What was promised after the copy was made is the loss that asynchronous replication permits.
