@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+import structlog
 from click.testing import CliRunner, Result
 from sqlalchemy import Engine, select
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -63,10 +65,12 @@ class Punctual:
 @pytest.fixture
 def punctual(
     db: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Punctual:
+) -> Iterator[Punctual]:
     """The command line on an empty database, away from the settings of whoever runs the tests."""
     # Click's runner swaps the streams that a logging set-up would hold on to for ever.
     monkeypatch.setattr("worker.commands.session.set_up_logs", lambda *_args, **_kwargs: None)
+    logs = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     monkeypatch.chdir(tmp_path)
     for name in os.environ:
         if name.startswith("PUNCTUAL_"):
@@ -75,13 +79,14 @@ def punctual(
         tx.execute(
             upsert(Installation).values(id=1, install_id=uuid4(), rules={}).on_conflict_do_nothing()
         )
-    return Punctual(
+    yield Punctual(
         {
             "PUNCTUAL_DATABASE_URL": database_url,
             "PUNCTUAL_ENCRYPTION_KEYS": base64.b64encode(KEY).decode(),
             "PUNCTUAL_ADMIN_API_KEY": API_KEY,
         }
     )
+    structlog.configure(**logs)
 
 
 @dataclass(slots=True)
