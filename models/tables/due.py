@@ -276,6 +276,7 @@ def _finishing(table: Table) -> Update:
         crashes=0,
         tries=0,
         last_error=None,
+        parked_at=None,  # a run that was given up for dead may only have slept
         due_at=func.now(),
         asked_at=case((is_asked_again, func.now()), else_=table.c.asked_at),
     )

@@ -99,6 +99,18 @@ def test_a_stale_claim_no_longer_holds(db: Engine, row_id: UUID) -> None:
         assert due.holds(tx, Calendar, thief)
 
 
+def test_a_run_that_slept_and_was_given_up_for_dead_puts_the_row_back(db: Engine, row_id: UUID) -> None:
+    ask(db, row_id)
+    runs = [claimed(db, row_id, lease=timedelta(0)) for _ in range(due.MOST_CRASHES)]
+    with db.begin() as tx:
+        due.park_crashed(tx, Calendar)
+
+    assert finish(db, runs[-1])
+    ask(db, row_id)
+
+    assert is_due(db, row_id)
+
+
 def test_the_sixth_run_after_five_that_died_is_not_begun(db: Engine, row_id: UUID) -> None:
     ask(db, row_id)
     for _ in range(due.MOST_CRASHES):

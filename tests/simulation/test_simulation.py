@@ -30,10 +30,12 @@ FOUND: dict[int, str] = {
     2028: "a bot called for while its calendar was connecting was never made",
     1294: "a repeat that surely did nothing made the first try forgotten: two bots",
 }
-#: The same for connected accounts; so far the faults were those of the fake and of the judge.
+#: The same for connected accounts; all but 118 were faults of the fake and of the judge.
 FOUND_OF_ACCOUNTS: dict[int, str] = {
     143: "a turn that slept through its lease counted as one that could have known better",
     183: "the fake gave a cursor from the end of a reading, past what had changed meanwhile",
+    118: "a run that slept, was given up for dead and ended well left its row set aside for ever",
+    173: "a token was sent again while who had been given the next one slept with it",
     394: "a token that came to a turn which had slept through its lease was missed, though another was good",
 }
 

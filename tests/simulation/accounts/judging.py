@@ -88,6 +88,7 @@ class AccountInvariants(Invariants):
         self._excuses: Counter[tuple[str, str]] = Counter()
         self._asked_at: dict[str, deque[datetime]] = defaultdict(deque)
         self._seen_used: set[Given] = set()
+        self._taken_by: dict[str, Turn] = {}
 
     # Tokens
 
@@ -113,7 +114,10 @@ class AccountInvariants(Invariants):
     def sending(self, authority: SimulatedAuthority, holder: Holder, token: str) -> None:
         """I14: a refresh token that was replaced is not sent again, unless nobody could know."""
         turn = self.sim.stage.current
-        is_excused = token in authority.doubtful or turn is None or _has_lost_its_lease(turn)
+        taker = self._taken_by.get(token)  # who was given another for it, and may sleep with it
+        is_excused = token in authority.doubtful or any(
+            one is None or _has_lost_its_lease(one) for one in (turn, taker or turn)
+        )
         if authority.is_spent(token) and not is_excused:
             self.sim.violated(f"I14 a superseded refresh token of {holder.email} was sent again")
         if not authority.is_alive(token) and turn is not None:
@@ -132,6 +136,7 @@ class AccountInvariants(Invariants):
         turn = self.sim.stage.current
         if turn is not None:
             turn.notes.setdefault("rotated", []).append((authority, holder, sent, given))
+            self._taken_by[sent] = turn
 
     def turn_ended(self, turn: Turn) -> None:
         """I14: what a live turn was given is stored; only death loses it, or sleep that harms nobody."""
@@ -140,6 +145,7 @@ class AccountInvariants(Invariants):
             if did_fail or _has_lost_its_lease(turn):
                 self._excuses[dead] += 1
         for authority, holder, sent, given in turn.notes.pop("rotated", []):
+            self._taken_by.pop(sent, None)
             if isinstance(turn.raised, Crash) or turn.is_dead:
                 authority.doubtful.add(sent)
             elif _has_lost_its_lease(turn) and any(
