@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import insert, select
 
-from models.tables.base import new_id
+from models.tables.base import new_id, new_ids
 from models.tables.calendars import Calendar
 from models.tables.due import table_of
 from models.tables.inbox import Delivery
@@ -19,9 +19,8 @@ from worker.access import Scope
 
 
 def a_delivery(api: Api, message_id: str = "msg-1", **columns: Any) -> UUID:
-    delivery_id = new_id()
-    values = {
-        "id": delivery_id,
+    values: dict[str, Any] = {
+        "id": new_id(),
         "source": "recall",
         "message_id": message_id,
         "type": "calendar.sync_events",
@@ -32,14 +31,17 @@ def a_delivery(api: Api, message_id: str = "msg-1", **columns: Any) -> UUID:
     }
     with api.rt.db.begin() as tx:
         tx.execute(insert(table_of(Delivery)).values(**values))
+    delivery_id: UUID = values["id"]
     return delivery_id
 
 
 def test_deliveries_are_listed_newest_first_and_filtered(api: Api) -> None:
-    ids = [
-        str(a_delivery(api, f"msg-{n}", received_at=NOON + timedelta(minutes=n // 2), state=state))
-        for n, state in enumerate(["stored", "done", "done", "quarantined"])
-    ]
+    made = sorted(new_ids(4))  # within a millisecond they sort by chance
+    for n, state in enumerate(["stored", "done", "done", "quarantined"]):
+        a_delivery(
+            api, f"msg-{n}", id=made[n], received_at=NOON + timedelta(minutes=n // 2), state=state
+        )
+    ids = [str(one) for one in made]
 
     found = {
         query: [delivery["id"] for delivery in api.get(f"/v1/deliveries?{query}")["data"]]
