@@ -227,6 +227,7 @@ class Simulation(Scheduler):
             or self.invariants.unrest()
             or self.invariants.odd_event()
             or self.invariants.odd_word()
+            or self.invariants.set_aside()
             or next((f"{turn.name} is under way" for turn in self._running), None)
             or ("a request is on its way" if self.provider.ghosts else None)
         )

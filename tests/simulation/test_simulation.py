@@ -28,6 +28,7 @@ FINDS: dict[str, int] = {"no_fence": 1, "early_cursor": 0}
 FOUND: dict[int, str] = {
     1190: "a bot refused while its calendar was away for a moment stayed refused",
     2028: "a bot called for while its calendar was connecting was never made",
+    1493: "a row whose runs had died five times was not waited for until it came back by itself",
     1294: "a repeat that surely did nothing made the first try forgotten: two bots",
 }
 #: The same for connected accounts; all but 118 were faults of the fake and of the judge.

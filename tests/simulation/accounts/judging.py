@@ -59,10 +59,6 @@ SELECT what FROM (
     UNION ALL SELECT 'push channel' FROM push_channels WHERE wanted > done AND parked_at IS NULL
 ) AS waiting LIMIT 1
 """
-_SET_ASIDE = " UNION ALL ".join(
-    f"SELECT '{table}' AS what, last_error FROM {table} WHERE parked_at IS NOT NULL AND crashes >= 5"
-    for table in ("calendars", "connections", "push_channels", "slots", "sources", "endpoints")
-)
 #: Each query returns what should not be there.
 _AT_REST = {
     "I16 a row was set aside": "SELECT 'connection' AS what, last_error FROM connections"
@@ -263,12 +259,6 @@ class AccountInvariants(Invariants):
         with self.sim.database.engine.begin() as tx:
             row = tx.execute(text(_UNREST)).first()
             return None if row is None else str(row[0])
-
-    def set_aside(self) -> str | None:
-        """Name what is set aside because its runs died: it comes back by itself, a while later."""
-        with self.sim.database.engine.begin() as tx:
-            row = tx.execute(text(_SET_ASIDE)).first()
-            return None if row is None else f"a {row[0]} is set aside: {row[1]}"
 
     def at_rest(self) -> None:
         super().at_rest()

@@ -154,9 +154,6 @@ class AccountsSimulation(Simulation):
                 work(self.rt, row_id)
         self.decisions.is_quiet = False
 
-    def _amiss(self) -> str | None:
-        return super()._amiss() or self.invariants.set_aside()
-
     def _look_after(self, turn: Turn) -> None:
         if turn.is_over:
             self.invariants.turn_ended(turn)
