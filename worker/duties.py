@@ -67,17 +67,20 @@ def ask_for_duties(tx: Tx, rt: Runtime) -> None:
 
 def ask_now(tx: Tx, name: str) -> None:
     """Ask for a duty at once, whatever its period; one that was set aside is tried again."""
-    tx.execute(upsert(DUTIES).values(name=name).on_conflict_do_nothing())
-    due.ask(tx, Duty, [name], now=True)
+    _ask(tx, name, now=True)
 
 
 def ask_at_start(tx: Tx, name: str) -> None:
-    """Ask for a duty because a process starts, perhaps on a database that was restored."""
+    """
+    Ask for a duty because a process starts, perhaps on a database that was restored.
+
+    One that was set aside stays so: it may be what the process died of.
+    """
     performed = select(DUTIES.c.name).where(
         DUTIES.c.name == name, DUTIES.c.performed_at > func.clock_timestamp() - JUST_NOW
     )
     if tx.execute(performed).first() is None:
-        ask_now(tx, name)
+        _ask(tx, name, now=False)
 
 
 def perform(rt: Runtime, name: str) -> Outcome:
@@ -97,6 +100,11 @@ def perform(rt: Runtime, name: str) -> Outcome:
             due.finish(tx, Duty, claimed)
 
     return take_turn(rt, Duty, name, work)
+
+
+def _ask(tx: Tx, name: str, *, now: bool) -> None:
+    tx.execute(upsert(DUTIES).values(name=name).on_conflict_do_nothing())
+    due.ask(tx, Duty, [name], now=now)
 
 
 def _is_over(age: timedelta | None, period: timedelta) -> bool:

@@ -24,6 +24,7 @@ from worker import jobs
 from worker.duties import perform
 from worker.reconciling import reconcile
 from worker.settling import settle
+from worker.turns import Outcome
 from worker.upkeep import PARK_EVERY, RING_AGAIN, Upkeep
 
 DUTIES = (jobs.FIND_CALENDARS, jobs.SWEEP_BOTS)
@@ -221,6 +222,25 @@ def test_a_worker_that_starts_has_bots_compared_unless_that_was_just_done(
     heard = rings(world, Upkeep(world.rt, name="second"))
 
     assert ((jobs.SWEEP_BOTS, None) in heard) is is_asked_for
+
+
+def test_a_comparison_that_kills_its_worker_is_set_aside_however_often_one_starts(
+    world: World, upkeep: Upkeep
+) -> None:
+    upkeep.keep_up(stopped())
+    with world.db.begin() as tx:
+        tx.execute(
+            text(
+                "UPDATE duties SET performed_at = NULL, wanted = wanted + 1, due_at = now(), crashes = 5"
+                " WHERE name = :name"
+            ),
+            {"name": jobs.SWEEP_BOTS},
+        )
+
+    for start in range(3):
+        Upkeep(world.rt, name=f"start-{start}").tick()
+
+    assert perform(world.rt, jobs.SWEEP_BOTS) is Outcome.NOTHING_DUE
 
 
 def test_every_upkeep_shows_that_it_lives(world: World, upkeep: Upkeep) -> None:
